@@ -52,7 +52,7 @@ class Ask:
 
     @property
     def seconds(self) -> float:
-        "For everything together: what was named, else 2 minutes for each model and precision; a list of batch sizes is taken as it stands."
+        "For everything together: what was named; else 2 minutes for each model and precision, and no end to a list of batch sizes."
         if self.budget_s is not None: return self.budget_s
         return POINT_BUDGET_S * len(self.specs) if self.sizes is None else float("inf")
 
@@ -63,7 +63,8 @@ def understand(model, bs, precisions, size, n_seconds, n_batches, run_number, de
     if n_seconds is not None and n_batches is not None:
         raise UserError("--n-seconds and --n-batches: a point is as long as one of them says; leave one out")
     wanted = [p for p in PRECISIONS if precisions[p]] or ["fp32"]
-    picture = dict(size=None if size is None else parse_size(size), seed=whole_number(seed, "--seed", least=0, most=2**32 - 1))
+    seed = whole_number(seed, "--seed", least=0, most=2**32 - 1)
+    picture = dict(size=None if size is None else parse_size(size), seed=seed)
     limits = dict(
         n_seconds=None if n_seconds is None else parse_seconds(n_seconds, "--n-seconds"),
         n_batches=None if n_batches is None else whole_number(n_batches, "--n-batches"),
@@ -112,10 +113,18 @@ def benchmark(
     screen.machine(runner.machine)
     _say_device(ask, runner.machine, screen)
     for record in _ladders(ask, specs, runner, screen, began):
-        try: ask.journal.append(record)
+        try: _keep(ask.journal, record)
         finally: screen.point(record)
         failed |= record.failed
     return int(failed)
+
+
+def _keep(journal: Journal, record: Record) -> None:
+    "Put a record on disk, or say in one line that it is not there."
+    try: journal.append(record)
+    except OSError as error:
+        rest = "the last result is not in it, those before are"
+        raise RuntimeError(f"cannot write the journal {journal.path}: {error.strerror}; {rest}") from error
 
 # %% ../nbs/09b_campaign.ipynb #e17d9b37
 class Interrupted(BaseException):

@@ -91,6 +91,7 @@ def rsg(
 def _complaint(error: BaseException) -> tuple[str, int]:
     "What to say about an error, and with which exit code to leave."
     if isinstance(error, UserError): return str(error), 2
+    if isinstance(error, typer.Abort): return "interrupted before anything was measured", 130
     if hasattr(error, "format_message"): return _usage(error), 2  # the command line's own errors
     return str(error), 1
 

@@ -8,6 +8,7 @@ __all__ = ['HEAD', 'MARK', 'ms', 'in_words', 'row', 'best_of', 'best_line', 'dou
 # %% ../nbs/09a_screen.ipynb #6f9d313d
 import shutil
 import sys
+import textwrap
 from dataclasses import dataclass, field
 
 from .machine import Machine, gib, one_line
@@ -68,8 +69,9 @@ def doubts(
     drifted = max((r.drift for r in records if r.ok and r.drift), key=abs, default=0)
     change = f"{abs(drifted):.0%} {'slower' if drifted > 0 else 'faster'}"
     if drifted: said.append(f"not steady: steps got {change} while they were timed; --n-seconds 60 shows where it ends")
-    elif any(r.ok and not r.steady for r in records):
-        said.append("not steady: the rate was not known to 0.5 % when the time was up; --n-seconds 30 gives each point longer")
+    elif unsteady := [r for r in records if r.ok and not r.steady]:
+        longer = "--n-batches 12" if max(r.step_ms for r in unsteady) > 2000 else "--n-seconds 30"
+        said.append(f"not steady: the rate was not known to 0.5 % when the time was up; {longer} gives each point longer")
     said += [f"batch size {r.bs}: {r.error}" for r in records if r.failed and r.error and not r.findings]
     return list(dict.fromkeys(said))
 
@@ -137,4 +139,6 @@ class Screen:
     def note(self, text: str) -> None:
         "A line to stderr that a reader should see."
         self._wipe()
-        if not self.quiet: print(f"  {text}", file=sys.stderr, flush=True)
+        if self.quiet: return
+        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6  # a log is not wrapped
+        print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    "), file=sys.stderr, flush=True)

@@ -1,0 +1,125 @@
+"The door: help and errors are light, short and right."
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "timm", "transformers", "wandb", "pandas", "matplotlib", "numpy", "pynvml")
+REPORT = """
+import sys
+from ready_steady_go.cli import main
+try: main({args!r})
+finally: print("loaded:", *[m for m in {heavy!r} if m in sys.modules])
+"""
+
+
+def rsg(*args, cwd=None, **env):
+    "Run the command as a user does."
+    command = [sys.executable, "-m", "ready_steady_go", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | env, timeout=120)
+
+
+def loaded(args, names=HEAVY):
+    "Which of these libraries a call of the command loads."
+    done = subprocess.run([sys.executable, "-c", REPORT.format(args=args, heavy=names)], capture_output=True, text=True)
+    return done.stdout.splitlines()[-1].removeprefix("loaded:").split()
+
+
+LIGHT = [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
+
+
+@pytest.mark.parametrize("args", LIGHT)
+def test_help_and_errors_load_nothing_heavy(args):
+    assert loaded(args) == []
+    assert loaded(args, ("typer", "torch")) == ["typer"]  # the check can fail
+
+
+WRONG = {
+    "no model": ([], "--model is missing"),
+    "an empty model": (["--model", ""], "a name is empty"),
+    "zero": (["--model", "resnet50", "--bs", "0"], "at least 1"),
+    "dots": (["--model", "resnet50", "--bs", "8..64"], "not a batch size"),
+    "downwards": (["--model", "resnet50", "--bs", "64-8"], "write 8-64"),
+    "negative batch": (["--model", "resnet50", "--bs", "-8"], "not a batch size"),
+    "two lengths": (["--model", "resnet50", "--n-seconds", "1", "--n-batches", "5"], "leave one out"),
+    "negative seconds": (["--model", "resnet50", "--n-seconds", "-1"], "--n-seconds"),
+    "negative batches": (["--model", "resnet50", "--n-batches", "-1"], "--n-batches"),
+    "negative run": (["--model", "resnet50", "--run-number", "-1"], "--run-number"),
+    "negative seed": (["--model", "resnet50", "--seed", "-1"], "--seed"),
+    "negative size": (["--model", "resnet50", "--size", "-224"], "--size"),
+    "negative budget": (["--model", "resnet50", "--budget", "-5"], "--budget"),
+    "no such device": (["--model", "resnet50", "--device", "gpu"], "did you mean 'cuda'"),
+    "no such option": (["--model", "resnet50", "--fp17"], "--fp16"),
+    "a bare word": (["resnet50"], "--model"),
+    "no value": (["--model"], "--model"),
+    "no folder": (["--model", "resnet50", "--out", "no/such/folder.jsonl"], "there is no folder"),
+}
+
+
+@pytest.mark.parametrize("args,words", WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_is_answered_in_one_line(args, words, tmp_path):
+    done = rsg(*(args or ["--fp16"]), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("rsg: ") and done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_a_journal_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("milk")
+    (tmp_path / "other.json").write_text('[{"model": "resnet50"}]\n')
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()}
+    for name in (*before, "."):
+        done = rsg("--model", "resnet50", "--out", tmp_path / name)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    tmp_path.chmod(0o500)
+    done = rsg("--model", "resnet50", "--out", tmp_path / "x.jsonl")
+    tmp_path.chmod(0o700)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot write there" in done.stderr
+
+
+# What only torch or timm can tell: answered before anything is built, so no progress and no journal.
+LATER = {
+    "model": (["--model", "resnet5O"], "did you mean 'resnet50'"),
+    "second model": (["--model", "test_resnet,resnet5O"], "did you mean 'resnet50'"),
+    "family": (["--model", "tim:resnet50"], "no family 'tim'"),
+    "size": (["--model", "coat_tiny", "--size", "200"], "its own 224"),
+    "tf32": (["--model", "test_resnet", "--tf32", "--device", "cpu"], "--fp32 is what it has"),
+    "device": (["--model", "test_resnet", "--device", "cuda:99"], "--device cuda:99"),
+}
+
+
+@pytest.mark.parametrize("args,words", LATER.values(), ids=LATER.keys())
+def test_what_a_library_must_be_asked(args, words, tmp_path):
+    done = rsg(*args, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert done.stderr.startswith("rsg: ") and words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_without_arguments():
+    assert rsg().stdout == rsg("--help").stdout
+    assert rsg().returncode == 0
+    assert max(map(len, rsg("--help", COLUMNS="80").stdout.splitlines())) <= 80
+
+
+def test_the_version_is_the_one_in_settings():
+    settings = open(os.path.join(os.path.dirname(__file__), "..", "settings.ini")).read()
+    assert f"version = {rsg('--version').stdout.split()[1]}\n" in settings
+
+
+def test_json_is_json(tmp_path):
+    done = rsg("--model", "test_resnet", "--bs", "2", "--n-batches", "2", "--device", "cpu", "--json", cwd=tmp_path)
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["model"] == "test_resnet"
+    assert (tmp_path / "rsg-results.jsonl").read_text() == done.stdout
