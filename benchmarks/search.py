@@ -1,0 +1,183 @@
+"""How well the search finds the best batch size: recorded curves are replayed, with noise, in simulated time.
+
+    python benchmarks/search.py [FILE.csv] [--seeds 20] [--noise 0.003] [--process-s 8] [--capacity-gib 40]
+
+FILE has the columns gpu, workload, batch_size, memory_mib, samples_per_s and n_obs; the default is data/batch_curves.csv.
+Throughput is linear in the logarithm of the batch size between two points and proportional to it below the first one;
+memory is linear between two points. What is above the last point, or needs more than the capacity, does not fit.
+A point costs two warm-up steps and whole steps for as long as it is timed; starting a process costs `--process-s`.
+
+Regret is how far the true throughput at the chosen batch size is below the curve's best. Of a curve's seeds, the table and
+the list by curve take the worst regret, the mean seconds and the mean number of points that did not fit.
+Prints a line for each strategy; the last line is one JSON object.
+"""
+
+import argparse
+import csv
+import json
+import math
+import random
+import statistics
+from bisect import bisect_left
+from collections import defaultdict
+from pathlib import Path
+
+from ready_steady_go.search import Search, Tried
+
+FILE = Path(__file__).parent / "data" / "batch_curves.csv"
+MIB, GIB = 2**20, 2**30
+OOM_S = 1.5  # running out of memory, and clearing up
+PRECISE_S = 2.0  # a point of the simple strategies
+ORIGINAL_S = 30.0  # a point of the original, which starts a process for each
+LADDER = [2**k for k in range(3, 13)]
+
+
+class Curve:
+    "The true throughput and memory of a workload on a GPU."
+
+    def __init__(self, gpu, workload, rows, most, capacity=None):
+        points = defaultdict(list)
+        for bs, memory, rate, n in rows: points[bs].append((memory, rate, n))
+        self.gpu, self.workload, self.sizes = gpu, workload, sorted(points)
+        self.memories, self.rates = ([self.mean(points[bs], i) for bs in self.sizes] for i in (0, 1))
+        self.capacity, self.limit = capacity or most, capacity or math.inf
+        self.best = max((bs for bs in range(1, self.sizes[-1] + 1) if self.fits(bs)), key=self.rate, default=None)
+
+    @staticmethod
+    def mean(found, i):
+        "Of one column, weighted by the number of observations."
+        return sum(f[i] * f[2] for f in found) / sum(f[2] for f in found)
+
+    def between(self, x, xs, ys):
+        "Linear interpolation; below the first one, the first segment goes on."
+        i = min(max(1, bisect_left(xs, x)), len(xs) - 1)
+        if len(xs) == 1: return ys[0]
+        return ys[i - 1] + (ys[i] - ys[i - 1]) * (x - xs[i - 1]) / (xs[i] - xs[i - 1])
+
+    def rate(self, bs):
+        "Samples/s."
+        if bs <= self.sizes[0]: return self.rates[0] * bs / self.sizes[0]
+        return self.between(math.log(bs), [math.log(b) for b in self.sizes], self.rates)
+
+    def memory(self, bs):
+        "Bytes."
+        return max(0.0, self.between(bs, self.sizes, self.memories)) * MIB
+
+    def fits(self, bs):
+        "Does the device hold it?"
+        return bs <= self.sizes[-1] and self.memory(bs) <= self.limit
+
+
+class Device:
+    "Plays a curve, with noise, and counts the seconds."
+
+    def __init__(self, curve, noise, seed, process_s):
+        self.curve, self.noise, self.process_s = curve, noise, process_s
+        self.random, self.seconds, self.ooms, self.points = random.Random(seed), process_s, 0, []
+
+    def point(self, bs, seconds, why=""):
+        "How a point went, timed for at most so many seconds but for one step at least."
+        self.points.append(bs)
+        if not self.curve.fits(bs):
+            self.seconds, self.ooms = self.seconds + OOM_S, self.ooms + 1
+            return Tried(bs, "oom", took_s=OOM_S, why=why)
+        step_s = bs / self.curve.rate(bs)
+        took_s = (2 + math.ceil(seconds / step_s)) * step_s
+        self.seconds += took_s
+        rate = self.curve.rate(bs) * self.random.gauss(1, self.noise)
+        return Tried(bs, "ok", rate, took_s, bs / rate, self.curve.memory(bs), why=why)
+
+
+def searched(device):
+    "The batch size that the search believes in."
+    search = Search(capacity=device.curve.capacity)
+    while (try_ := search.next()) is not None: search.tell(device.point(try_.bs, try_.seconds, try_.why))
+    return search.best
+
+
+def original(device):
+    "Powers of two from 8 to 4096 until one does not fit, 30 s and a process each."
+    found = []
+    for i, bs in enumerate(LADDER):
+        device.seconds += device.process_s if i else 0
+        tried = device.point(bs, ORIGINAL_S)
+        if tried.outcome == "oom": break
+        found.append(tried)
+    return max(found, key=lambda t: t.throughput).bs if found else None
+
+
+def until_slower(device):
+    "Powers of two from 8 until one is slower or does not fit."
+    last, bs = None, 8
+    while (tried := device.point(bs, PRECISE_S)).outcome == "ok" and (last is None or tried.throughput > last.throughput):
+        last, bs = tried, bs * 2
+    return last and last.bs
+
+
+def largest(device):
+    "The largest power of two that fits, from 8."
+    bs = 8
+    while device.point(bs, PRECISE_S).outcome == "ok": bs *= 2
+    return bs // 2 if bs > 8 else None
+
+
+STRATEGIES = {"search": searched, "original": original, "double until slower": until_slower, "the largest that fits": largest}
+
+
+def read_curves(file, capacity_gib=None):
+    "The curves of a file. A GPU has as much memory as any of its curves used, and 0.5 % more, unless it is given."
+    groups = defaultdict(list)
+    with open(file, newline="") as lines:
+        for r in csv.DictReader(lines):
+            row = int(r["batch_size"]), float(r["memory_mib"]), float(r["samples_per_s"]), int(r["n_obs"] or 1)
+            groups[r["gpu"], r["workload"]].append(row)
+    most = defaultdict(float)
+    for (gpu, _), rows in groups.items(): most[gpu] = max(most[gpu], 1.005 * MIB * max(r[1] for r in rows))
+    capacity = capacity_gib and capacity_gib * GIB
+    return [Curve(gpu, workload, rows, most[gpu], capacity) for (gpu, workload), rows in groups.items()]
+
+
+def replay(curve, strategy, args):
+    "How a strategy did on a curve, over all seeds."
+    runs = []
+    for seed in range(args.seeds):
+        device = Device(curve, args.noise, seed, args.process_s)
+        bs = strategy(device)
+        regret = 1 - curve.rate(bs) / curve.rate(curve.best) if bs else 1.0
+        runs.append((regret, bs, device.seconds, device.ooms, len(device.points)))
+    regret, bs, *_ = max(runs, key=lambda r: r[0])
+    seconds, ooms, points = (statistics.mean(r[i] for r in runs) for i in (2, 3, 4))
+    return dict(gpu=curve.gpu, workload=curve.workload, best_bs=curve.best, bs=bs, regret=round(regret, 5),
+                seconds=round(seconds, 2), oom=round(ooms, 2), points=round(points, 1))  # fmt: skip
+
+
+def summary(rows):
+    "The figures of a strategy."
+    regrets = [r["regret"] for r in rows]
+    return dict(curves=len(rows), within_1_percent=sum(r <= 0.01 for r in regrets), regret_median=statistics.median(regrets),
+                regret_worst=max(regrets), seconds_mean=round(statistics.mean(r["seconds"] for r in rows), 1),
+                oom_mean=round(statistics.mean(r["oom"] for r in rows), 2))  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, default=FILE, help="the curves")
+    parser.add_argument("--seeds", type=int, default=20, help="times that each curve is replayed")
+    parser.add_argument("--noise", type=float, default=0.003, help="standard deviation of a measurement, as a share")
+    parser.add_argument("--process-s", type=float, default=8.0, help="what starting a process costs, seconds")
+    parser.add_argument("--capacity-gib", type=float, help="memory of the device, GiB")
+    args = parser.parse_args()
+    curves = [c for c in read_curves(args.file, args.capacity_gib) if c.best]
+    results = {name: [replay(c, strategy, args) for c in curves] for name, strategy in STRATEGIES.items()}
+    figures = {name: summary(rows) for name, rows in results.items()}
+    print(f"{'strategy':<24}{'within 1 %':>12}{'median':>9}{'worst':>9}{'GPU s':>8}{'oom':>6}")
+    for name, f in figures.items():
+        within = f"{f['within_1_percent']}/{f['curves']}"
+        regrets = f"{f['regret_median']:>9.2%}{f['regret_worst']:>9.2%}"
+        print(f"{name:<24}{within:>12}{regrets}{f['seconds_mean']:>8.1f}{f['oom_mean']:>6.2f}")
+    print(json.dumps(dict(seeds=args.seeds, noise=args.noise, process_s=args.process_s, capacity_gib=args.capacity_gib,
+                          strategies=figures, by_curve=results["search"])))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
