@@ -1,11 +1,12 @@
 """Is it true? rsg and a plain training loop that shares no code with it, in turns on the same device.
 
-    python benchmarks/truth.py [--models resnet18,resnet50] [--bs 8] [--precision fp32] [--turns 5] [--seconds 5]
+    python benchmarks/truth.py [--models resnet18,resnet50] [--bs 8] [--precision fp32] [--turns 5] [--seconds 3]
 
-Each turn times a model with both, one process after the other, and who goes first alternates. The loop draws a batch on the device,
-trains for a fixed time after a fixed warm-up, and waits for the device before each reading of the clock. Prints the ratio of the two
-throughputs for each model, median and range over the turns; the last line is one JSON object. Exit 1 when a median is further from 1
-than --within.
+Each turn starts two processes afresh, the one that rsg measures in and one with the loop, and times a model with rsg,
+loop, loop, rsg: what slowly changes on the machine meanwhile cancels out. The loop draws a batch on the device,
+trains for a fixed time after a fixed warm-up, and waits for the device before each reading of the clock. Prints the
+ratio of the two throughputs, median and range over the turns for each model; the last line is one JSON object. Exit 1
+when a median is further from 1 than --within.
 """
 
 import argparse
@@ -15,15 +16,17 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
+from dataclasses import replace
+
+from ready_steady_go.spec import Spec
+from ready_steady_go.supervise import Runner
 
 MODELS = "resnet18,resnet50,vit_tiny_patch16_224,mobilenetv3_small_100"
 
 
 def plain_loop(model_name, bs, precision, seconds, warmup, device_name):
-    "Samples per second of a training loop as anybody would write it."
+    "A training loop as anybody would write it: for each line on stdin, prints the samples per second of another stretch."
     import timm
     import torch
 
@@ -38,6 +41,9 @@ def plain_loop(model_name, bs, precision, seconds, warmup, device_name):
     half = dict(fp16=torch.float16, bf16=torch.bfloat16).get(precision)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
+    def wait():
+        if device.type != "cpu": getattr(torch, device.type).synchronize()
+
     def run(steps):
         wait()
         start = time.perf_counter()
@@ -51,49 +57,67 @@ def plain_loop(model_name, bs, precision, seconds, warmup, device_name):
         wait()
         return time.perf_counter() - start
 
-    def wait():
-        if device.type != "cpu": getattr(torch, device.type).synchronize()
-
-    spent, steps = 0.0, 1
-    while spent < warmup:
-        took = run(steps)
-        spent, per_step, steps = spent + took, took / steps, steps * 2
-    steps = max(1, round(seconds / per_step))
-    return bs * steps / run(steps)
+    for _ in sys.stdin:
+        spent, steps = 0.0, 1
+        while spent < warmup:
+            took = run(steps)
+            spent, per_step, steps = spent + took, took / steps, steps * 2
+        steps = max(1, round(seconds / per_step))
+        print(bs * steps / run(steps), flush=True)
 
 
-def in_a_process(command):
-    "The last line that a command prints, as JSON."
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode: sys.exit(f"truth: {' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def plain(a, model):
+class Loop:
     "The plain loop in a process of its own."
-    more = ["--device", a.device] if a.device else []
-    args = ["--plain", model, "--bs", str(a.bs), "--precision", a.precision, "--seconds", str(a.seconds), "--warmup", str(a.warmup)]
-    return in_a_process([sys.executable, __file__, *args, *more])
+
+    def __init__(self, a, model):
+        more = ["--device", a.device] if a.device else []
+        args = ["--bs", str(a.bs), "--precision", a.precision, "--seconds", str(a.seconds), "--warmup", str(a.warmup)]
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([sys.executable, __file__, "--plain", model, *args, *more], **pipes)
+
+    def throughput(self):
+        "Samples per second."
+        print(file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline() or sys.exit("truth: the plain loop failed"))
+
+    def end(self):
+        self.process.stdin.close(), self.process.wait()
 
 
-def ours(a, model):
-    "rsg's record of the same point."
-    more = ["--device", a.device] if a.device else []
-    with tempfile.TemporaryDirectory() as folder:
-        args = ["--model", model, "--bs", str(a.bs), f"--{a.precision}", "--n-seconds", str(a.seconds)]
-        out = ["--json", "--quiet", "--out", str(Path(folder) / "truth.jsonl")]
-        return in_a_process([sys.executable, "-m", "ready_steady_go", *args, *out, *more])
+class Ours:
+    "The process that rsg measures in."
+
+    def __init__(self, a, model):
+        self.limits, self.runner = dict(n_seconds=a.seconds), Runner(a.device)
+        (self.spec,) = self.runner.check([Spec(model=model, precision=a.precision)])
+        self.spec = replace(self.spec, bs=a.bs)
+
+    def throughput(self):
+        "Samples per second."
+        self.record = self.runner.point(self.spec, self.limits)
+        if not self.record.ok: sys.exit(f"truth: rsg has no result for {self.spec}: {self.record.outcome} {self.record.error}")
+        return self.record.throughput
+
+    def end(self):
+        self.runner.end()
+
+
+def turn(a, model):
+    "rsg's throughput, the loop's, and rsg's last record: rsg, loop, loop, rsg."
+    ours, loop = Ours(a, model), Loop(a, model)
+    try:
+        first, others, last = ours.throughput(), [loop.throughput(), loop.throughput()], ours.throughput()
+        return statistics.fmean([first, last]), statistics.fmean(others), ours.record
+    finally: ours.end(), loop.end()
 
 
 def turns(a, model):
-    "The ratio of the two throughputs for each turn; who goes first alternates."
-    ratios, record = [], None
-    for turn in range(a.turns):
-        if turn % 2: loop, record = plain(a, model)["throughput"], ours(a, model)
-        else: record, loop = ours(a, model), plain(a, model)["throughput"]
-        if not record["throughput"]: sys.exit(f"truth: rsg has no result for {model}: {record['outcome']} {record['error']}")
-        ratios.append(record["throughput"] / loop)
-        print(f"{model:<28} turn {turn + 1}: rsg {record['throughput']:9.2f}  loop {loop:9.2f}  ratio {ratios[-1]:.4f}", flush=True)
+    "The ratio of the two throughputs for each turn, and a record."
+    ratios = []
+    for n in range(1, a.turns + 1):
+        ours, loop, record = turn(a, model)
+        ratios.append(ours / loop)
+        print(f"{model:<28} turn {n}: rsg {ours:9.2f}  loop {loop:9.2f}  ratio {ours / loop:.4f}", flush=True)
     return ratios, record
 
 
@@ -104,19 +128,19 @@ def main():
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "fp16", "bf16"])
     parser.add_argument("--device")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="timed, each")
-    parser.add_argument("--warmup", type=float, default=5.0, help="before the plain loop is timed")
+    parser.add_argument("--seconds", type=float, default=3.0, help="timed, each time")
+    parser.add_argument("--warmup", type=float, default=3.0, help="before the plain loop is timed, each time")
     parser.add_argument("--within", type=float, default=0.05, help="how far a median ratio may be from 1")
-    parser.add_argument("--plain", metavar="MODEL", help="only the plain loop: prints one JSON line")
+    parser.add_argument("--plain", metavar="MODEL", help="be the plain loop: each line on stdin is answered")
     a = parser.parse_args()
-    if a.plain: return print(json.dumps(dict(throughput=plain_loop(a.plain, a.bs, a.precision, a.seconds, a.warmup, a.device))))
-    results, record = {}, {}
+    if a.plain: return plain_loop(a.plain, a.bs, a.precision, a.seconds, a.warmup, a.device)
+    results = {}
     for model in a.models.split(","):
         ratios, record = turns(a, model)
         results[model] = dict(median=round(statistics.median(ratios), 4), lowest=round(min(ratios), 4), highest=round(max(ratios), 4))
     print(f"\n{'rsg / plain loop':<28}{'median':>9}{'range':>19}")
     for model, r in results.items(): print(f"{model:<28}{r['median']:>9.4f}{r['lowest']:>10.4f} - {r['highest']:.4f}")
-    about = {name: record.get(name) for name in ("device_name", "driver", "pytorch", "cuda", "timm", "rsg_version")}
+    about = {name: getattr(record, name) for name in ("device_name", "driver", "pytorch", "cuda", "timm", "rsg_version")}
     made = dict(date=datetime.date.today().isoformat(), python=platform.python_version(), turns=a.turns, bs=a.bs, precision=a.precision)
     print(json.dumps(dict(ratios=results, **about, **made)))
     sys.exit(any(abs(r["median"] - 1) > a.within for r in results.values()))

@@ -21,6 +21,7 @@ from ready_steady_go.device import (
     clock_of,
     find_device,
     free_memory,
+    fullness,
     is_oom,
     precision_findings,
     set_precision,
@@ -80,18 +81,25 @@ class Bench:
         n_seconds: float | None = None,  # time this long
         n_batches: int | None = None,  # time this many steps
         limit_s: float = 10.0,  # without either: when to stop although it is not sure
+        warmup_limit_s: float = 5.0,  # when to begin although the rate is not steady
         run_number: int | None = None,  # kept in the record
         tell=_quiet,  # hears `ready`, `steady` and `go`, each with a `Measurement` or None
     ) -> Record:
         "Measure one point. Whatever happens is a record; a `UserError` is for what should have been asked before."
         asked = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number)
-        try: return self._measured(spec, asked, limit_s, tell)
+        try: return self._measured(spec, asked, dict(limit_s=limit_s, warmup_limit_s=warmup_limit_s), tell)
         except UserError: raise
-        except Exception as error: outcome, words = "oom" if is_oom(error) else f"failed:{type(error).__name__}", _in_words(error)
-        self._clean_up()
+        except Exception as error: outcome, words = self._classify(error), _in_words(error)
+        if outcome == "oom": self._clean_up()  # after any other error the device is in doubt, and the process ends
         return make_record(spec, self.machine, outcome=outcome, error=words, **asked)
 
-    def _measured(self, spec: Spec, asked: dict, limit_s: float, tell) -> Record:
+    def _classify(self, error: Exception) -> str:
+        "The outcome that an error is. Asking a device that is in doubt may fail too."
+        try: full = fullness(self.device)
+        except RuntimeError: full = 0.0
+        return "oom" if is_oom(error, full) else f"failed:{type(error).__name__}"
+
+    def _measured(self, spec: Spec, asked: dict, limits: dict, tell) -> Record:
         "The record of a point that went well, or whose numbers are no numbers."
         tell("ready", None)
         switches, findings = set_precision(spec.precision), precision_findings(spec.precision, self.device)
@@ -99,8 +107,8 @@ class Bench:
         work = self._workload(spec)
         torch.manual_seed(spec.seed)
         step = TrainStep(work, spec.precision, spec.bs)
-        limits = dict(n_seconds=asked["n_seconds"], n_batches=asked["n_batches"], limit_s=limit_s)
-        m = measure(step, spec.bs, clock_of(self.device), tell=tell, **limits)
+        lengths = dict(n_seconds=asked["n_seconds"], n_batches=asked["n_batches"])
+        m = measure(step, spec.bs, clock_of(self.device), tell=tell, **lengths, **limits)
         memory = peak()
         wrong = trouble(step)
         del step

@@ -56,6 +56,8 @@ Budget = Annotated[
         "Default: 2m for each model and precision.",
     ),
 ]
+SearchUntil = Annotated[str | None, typer.Option("--search-until", metavar="N", help="The largest batch size that the search may try.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the journal has; without it the same command goes on.")]
 Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The journal: a JSON line for each point, appended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON lines instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes, only results and errors.")]
@@ -74,7 +76,7 @@ def rsg(
     model: Model = None, bs: Bs = "auto", fp32: Fp32 = False, tf32: Tf32 = False, fp16: Fp16 = False, bf16: Bf16 = False,
     size: Size = None, n_seconds: NSeconds = None, n_batches: NBatches = None, run_number: RunNumber = "1",
     device: Device = None, seed: Seed = "0", budget: Budget = None, out: Out = "rsg-results.jsonl",
-    json: Json = False, quiet: Quiet = False, version: Version = False,
+    fresh: Fresh = False, search_until: SearchUntil = None, json: Json = False, quiet: Quiet = False, version: Version = False,
 ):  # fmt: skip
     """How many samples a second does this machine train, at its best batch size?
 
@@ -84,7 +86,7 @@ def rsg(
     from ready_steady_go.campaign import run, understand
     from ready_steady_go.screen import Screen
 
-    ask = understand(model, bs, precisions, size, n_seconds, n_batches, run_number, device, seed, budget, out)
+    ask = understand(model, bs, precisions, size, n_seconds, n_batches, run_number, device, seed, budget, out, search_until, fresh)
     raise typer.Exit(run(ask, Screen(as_json=json, quiet=quiet), began))
 
 # %% ../nbs/10_cli.ipynb #f3169a4b

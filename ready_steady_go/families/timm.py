@@ -72,14 +72,12 @@ def complete(
     return spec
 
 # %% ../../nbs/01b_families.timm.ipynb #327ebba3
-def _logits(outputs) -> Tensor:
-    "The model's outputs as (batch, classes): what is spatial is averaged, of several outputs the first is taken."
-    if isinstance(outputs, dict): outputs = next(iter(outputs.values()))
-    while isinstance(outputs, (tuple, list)): outputs = outputs[0]
-    return outputs.flatten(2).mean(2) if outputs.ndim > 2 else outputs
+def _logits(outputs: Tensor) -> Tensor:
+    "Outputs of shape (batch, classes), (batch, tokens, features) or (batch, features, height, width) as (batch, classes or features)."
+    return {2: lambda: outputs, 3: lambda: outputs.mean(1), 4: lambda: outputs.mean((2, 3))}[outputs.ndim]()
 
 
-def _loss(outputs, targets: Tensor) -> Tensor:
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
     "Cross entropy of the outputs against one class for each image."
     return F.cross_entropy(_logits(outputs), targets)
 

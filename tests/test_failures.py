@@ -1,0 +1,126 @@
+"Every way to fail, with a real child: named rightly, on record, and the rest of the sweep finished."
+
+import json
+import os
+import sys
+
+import pytest
+
+from ready_steady_go.campaign import Ask, benchmark
+from ready_steady_go.journal import Journal
+from ready_steady_go.record import Record
+from ready_steady_go.screen import Screen
+from ready_steady_go.search import Given
+from ready_steady_go.spec import Spec
+from ready_steady_go.supervise import UNKILLABLE, Child, Gone, Runner, ladder
+
+# A family whose model misbehaves at batch size 4, in the way that its name says.
+NAUGHTY = '''
+import ctypes, os, time
+import torch
+from dataclasses import replace
+from ready_steady_go.workload import Workload
+
+def misbehave(name):
+    if name == "raises": raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    if name == "exits": os._exit(7)
+    if name == "segfaults": ctypes.string_at(0)
+    if name == "killed": os.kill(os.getpid(), 9)
+    if name == "hangs": time.sleep(600)
+    if name == "greedy": torch.empty(10**15)
+    if name == "cuda": raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+def has(name): return True
+def names(): return []
+def complete(spec): return replace(spec, size=8, channels=3, classes=2)
+
+def build(spec, device):
+    model = torch.nn.Linear(4, 2)
+    def draw(bs):
+        if bs == 4: misbehave(spec.model)
+        return torch.randn(bs, 4), torch.randint(2, (bs,))
+    def loss(out, y):
+        if spec.model == "nan": out = out * float("nan")
+        return torch.nn.functional.cross_entropy(out, y)
+    return Workload(model, draw, loss)
+'''
+ENDS = {
+    "raises": "failed:RuntimeError",
+    "exits": "failed:exit 7",
+    "segfaults": "failed:SIGSEGV",
+    "killed": "oom",  # the host takes away a process that uses up its memory; this one trains on the CPU
+    "hangs": "failed:hang",
+    "greedy": "oom",
+    "cuda": "oom",
+}
+START = "import ready_steady_go.families as f; f.__path__.append({folder!r}); from ready_steady_go.bench import main; main()"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    "Starts a real child that knows the naughty family."
+    folder = tmp_path_factory.mktemp("families")
+    (folder / "naughty.py").write_text(NAUGHTY)
+    return lambda: Child((sys.executable, "-P", "-c", START.format(folder=str(folder))))
+
+
+@pytest.mark.parametrize("name,outcome", ENDS.items())
+def test_a_failure_has_its_name_and_the_rest_goes_on(name, outcome, start, monkeypatch):
+    monkeypatch.setattr("ready_steady_go.supervise.SIGN_S", 20.0)
+    runner = Runner("cpu", start)
+    (spec,) = runner.check([Spec(model=f"naughty:{name}")])
+    records = list(ladder(spec, Given([2, 4, 8]), runner, limits=dict(n_batches=3)))
+    runner.end()
+    got = {r.bs: r.outcome for r in records}
+    assert got[2] == "ok" and got[4] == outcome, records[1].error
+    assert got[8] == ("skipped:oom at a smaller batch size" if outcome == "oom" else "ok")
+    assert records[1].error and records[1].device_name and "\n" not in records[1].error
+
+
+def test_a_loss_that_is_no_number_is_no_result(start):
+    runner = Runner("cpu", start)
+    (spec,) = runner.check([Spec(model="naughty:nan")])
+    (record,) = ladder(spec, Given([2]), runner, limits=dict(n_batches=3))
+    runner.end()
+    assert (record.outcome, record.throughput, record.findings[0]["code"]) == ("failed:nonfinite", None, "nonfinite")
+
+
+class Stuck(Child):
+    "A child that neither answers nor can be ended, as one that waits for a lost GPU."
+
+    def __init__(self): self.ended = False
+
+    def ask(self, question, *args):
+        if question["do"] == "check":
+            specs = [dict(s, family="timm", size=8) for s in question["specs"]]
+            return dict(specs=specs, machine=dict(device="cuda", device_name="Toy GPU"))
+        raise Gone(UNKILLABLE, "no sign of life for 1 s, and it cannot be ended")
+
+    def end(self): self.ended = True
+
+
+def test_a_lost_gpu_ends_the_sweep_and_keeps_what_is_there(tmp_path):
+    journal = Journal(tmp_path / "j.jsonl")
+    ask = Ask([Spec(model="a"), Spec(model="b")], [2, 4], None, {}, None, journal)
+    with pytest.raises(RuntimeError, match="hand this box back"): benchmark(ask, Screen(quiet=True), Runner(start=Stuck), 0.0)
+    assert [r.outcome for r in journal.read()] == [UNKILLABLE, "skipped:the GPU is lost"]
+
+
+def test_an_unkillable_process_does_not_block(monkeypatch):
+    child = Child((sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr("os.killpg", lambda *args: None)  # no signal reaches it
+    try:
+        with pytest.raises(Gone) as gone: child.ask({"do": "x"}, limit_s=0.2)
+    finally:
+        monkeypatch.undo()
+        os.killpg(child.process.pid, 9), child.process.wait()
+    assert gone.value.outcome == UNKILLABLE
+
+
+def test_a_record_of_a_failure_is_a_line_of_json(tmp_path, start):
+    runner, journal = Runner("cpu", start), Journal(tmp_path / "j.jsonl")
+    (spec,) = runner.check([Spec(model="naughty:segfaults")])
+    for record in ladder(spec, Given([4]), runner, limits=dict(n_batches=3)): journal.append(record)
+    runner.end()
+    (line,) = journal.path.read_text().splitlines()
+    assert Record(**json.loads(line)).outcome == "failed:SIGSEGV"

@@ -1,0 +1,110 @@
+"The same command again goes on where its journal ends."
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+
+from ready_steady_go.campaign import Ask, benchmark
+from ready_steady_go.journal import Journal
+from ready_steady_go.machine import Machine
+from ready_steady_go.measure import Measurement
+from ready_steady_go.record import make_record, to_line
+from ready_steady_go.screen import Screen
+from ready_steady_go.spec import Spec
+from ready_steady_go.supervise import Runner
+
+TOY = Machine(device="cuda", device_name="Toy GPU", gpu_mem=24 * 10**9, pytorch="2.4.1", cuda="12.1", driver="550.54")
+
+
+class Toy(Runner):
+    "A device that fits 100 samples and gets faster with each."
+
+    def __init__(self, machine=TOY, stop_after=10**9):
+        super().__init__()
+        self.toy, self.asked, self.stop_after = machine, [], stop_after
+
+    def check(self, specs):
+        self.machine = self.toy
+        return [replace(s, family="timm", size=224) for s in specs]
+
+    def point(self, spec, limits, tell, sign_s):
+        if len(self.asked) == self.stop_after: raise KeyboardInterrupt
+        self.asked.append(spec.bs)
+        asked = {k: limits.get(k) for k in ("n_seconds", "n_batches", "run_number")}
+        if spec.bs > 100: return make_record(spec, self.toy, outcome="oom", **asked)
+        measured = Measurement(bs=spec.bs, windows=[(10, 0.1 + spec.bs / 1000)] * 12)
+        return make_record(spec, self.toy, measured, peak_mem_bytes=spec.bs * 2 * 10**8, **asked)
+
+
+def go(journal, sizes=None, runner=None, model="a", precision="fp16", fresh=False, **limits):
+    "Run a command; the batch sizes that it measured."
+    ask = Ask([Spec(model=model, precision=precision)], sizes, None, dict(run_number=1) | limits, None, journal, fresh=fresh)
+    runner = runner or Toy()
+    try: benchmark(ask, Screen(quiet=True), runner, time.monotonic())
+    except KeyboardInterrupt: pass
+    return runner.asked
+
+
+@pytest.fixture
+def journal(tmp_path): return Journal(tmp_path / "j.jsonl")
+
+
+def test_measured_points_are_not_measured_again(journal):
+    assert go(journal, [8, 16, 32]) == [8, 16, 32]
+    before = journal.path.read_text()
+    assert go(journal, [8, 16, 32]) == [] and journal.path.read_text() == before
+    assert go(journal, [8, 16, 24, 32]) == [24]
+
+
+def test_it_goes_on_after_an_interruption(journal):
+    assert go(journal, [8, 16, 32, 64], Toy(stop_after=2)) == [8, 16]
+    assert go(journal, [8, 16, 32, 64]) == [32, 64]
+
+
+def test_a_remembered_out_of_memory_closes_what_is_above(journal):
+    assert go(journal, [64, 128, 256]) == [64, 128]
+    assert go(journal, [64, 128, 256, 512]) == []
+    assert [(r.bs, r.outcome[:7]) for r in journal.read()][-2:] == [(256, "skipped"), (512, "skipped")]
+
+
+@pytest.mark.parametrize("stop_after", range(1, 12))
+def test_a_search_goes_on_where_it_was(journal, stop_after):
+    first = go(journal, runner=Toy(stop_after=stop_after))
+    rest = go(journal)
+    probes = [r.bs for r in journal.read() if r.search != "confirm"]
+    assert len(first) + len(rest) == len(journal.read())
+    assert len(probes) == len(set(probes)), "a point was measured twice"
+    last = journal.read()[-1]
+    assert last.search == "confirm" and last.bs > 80 and last.search_stopped
+    assert go(journal) == []
+
+
+def test_fresh_measures_again(journal):
+    assert go(journal, [8, 16]) == go(journal, [8, 16], fresh=True) == [8, 16]
+
+
+@pytest.mark.parametrize("other", [dict(precision="fp32"), dict(model="b"), dict(n_batches=7), dict(run_number=2)])
+def test_another_question_is_measured(journal, other):
+    assert go(journal, [8]) == go(journal, [8], **other) == [8]
+
+
+@pytest.mark.parametrize("other", [dict(device_name="Another GPU"), dict(pytorch="2.15.0"), dict(driver="600.1")])
+def test_another_machine_is_measured(journal, other):
+    assert go(journal, [8]) == go(journal, [8], Toy(replace(TOY, **other))) == [8]
+
+
+def test_what_failed_or_was_skipped_is_tried_again(journal):
+    for outcome in ("failed:SIGSEGV", "skipped:budget"):
+        journal.append(make_record(Spec(model="a", precision="fp16", bs=8, family="timm", size=224), TOY, outcome=outcome, run_number=1))
+    assert go(journal, [8]) == [8]
+
+
+def test_a_journal_of_an_older_version_is_read(journal):
+    go(journal, [8])
+    row = json.loads(to_line(journal.read()[0]))
+    for name in ("search", "search_stopped", "drift"): del row[name]
+    journal.path.write_text(json.dumps(row) + "\n")
+    assert journal.read()[0].drift is None
+    assert go(journal, [8]) == []
