@@ -1,12 +1,12 @@
 """Is it true? rsg and a plain training loop that shares no code with it, in turns on the same device.
 
-    python benchmarks/truth.py [--models resnet18,resnet50] [--bs 8] [--precision fp32] [--turns 5] [--seconds 3]
+    python benchmarks/truth.py [--models resnet18,resnet50] [--bs 4] [--precision fp32] [--turns 5] [--seconds 2]
 
-Each turn starts two processes afresh, the one that rsg measures in and one with the loop, and times a model with rsg,
-loop, loop, rsg: what slowly changes on the machine meanwhile cancels out. The loop draws a batch on the device,
-trains for a fixed time after a fixed warm-up, and waits for the device before each reading of the clock. Prints the
-ratio of the two throughputs, median and range over the turns for each model; the last line is one JSON object. Exit 1
-when a median is further from 1 than --within.
+For each model two processes are started, the one that rsg measures in and one with the loop. Each turn times the model
+with rsg, loop, loop, rsg, and the same again: what slowly changes on the machine meanwhile cancels out. The loop draws a
+batch on the device, trains for a fixed time after a fixed warm-up, and waits for the device before each reading of the
+clock. Prints the ratio of the two throughputs, median and range over the turns for each model; the last line is one JSON
+object. Exit 1 when a median is further from 1 than --within.
 """
 
 import argparse
@@ -102,34 +102,34 @@ class Ours:
         self.runner.end()
 
 
-def turn(a, model):
-    "rsg's throughput, the loop's, and rsg's last record: rsg, loop, loop, rsg."
-    ours, loop = Ours(a, model), Loop(a, model)
-    try:
-        first, others, last = ours.throughput(), [loop.throughput(), loop.throughput()], ours.throughput()
-        return statistics.fmean([first, last]), statistics.fmean(others), ours.record
-    finally: ours.end(), loop.end()
+def turn(ours, loop):
+    "Mean throughput of rsg and of the loop over rsg, loop, loop, rsg, and the same again."
+    rates = {ours: [], loop: []}
+    for who in (ours, loop, loop, ours) * 2: rates[who].append(who.throughput())
+    return statistics.fmean(rates[ours]), statistics.fmean(rates[loop])
 
 
 def turns(a, model):
     "The ratio of the two throughputs for each turn, and a record."
-    ratios = []
-    for n in range(1, a.turns + 1):
-        ours, loop, record = turn(a, model)
-        ratios.append(ours / loop)
-        print(f"{model:<28} turn {n}: rsg {ours:9.2f}  loop {loop:9.2f}  ratio {ours / loop:.4f}", flush=True)
-    return ratios, record
+    ours, loop, ratios = Ours(a, model), Loop(a, model), []
+    try:
+        for n in range(1, a.turns + 1):
+            rate, plain = turn(ours, loop)
+            ratios.append(rate / plain)
+            print(f"{model:<28} turn {n}: rsg {rate:9.2f}  loop {plain:9.2f}  ratio {ratios[-1]:.4f}", flush=True)
+        return ratios, ours.record
+    finally: ours.end(), loop.end()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=MODELS)
-    parser.add_argument("--bs", type=int, default=8)
+    parser.add_argument("--bs", type=int, default=4)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "fp16", "bf16"])
     parser.add_argument("--device")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="timed, each time")
-    parser.add_argument("--warmup", type=float, default=3.0, help="before the plain loop is timed, each time")
+    parser.add_argument("--seconds", type=float, default=2.0, help="timed, each time")
+    parser.add_argument("--warmup", type=float, default=1.0, help="before the plain loop is timed, each time")
     parser.add_argument("--within", type=float, default=0.05, help="how far a median ratio may be from 1")
     parser.add_argument("--plain", metavar="MODEL", help="be the plain loop: each line on stdin is answered")
     a = parser.parse_args()

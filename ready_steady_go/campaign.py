@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from .journal import Journal
+from .journal import DEFAULT, CannotWrite, Journal
 from .machine import Machine, nvidia_driver
 from .record import SKIPPED_OOM, Record, make_record
 from .screen import Screen
@@ -181,7 +181,10 @@ def run(
     runner: Runner | None = None,  # who measures; None: a child on the device that was asked for
 ) -> int:  # exit code: 0 everything was measured, 1 something failed, 130 and 143 interrupted
     "Do what was asked for, and leave everything in order however it ends."
-    ask.journal.check()
+    try: ask.journal.check()
+    except CannotWrite as error:
+        if str(ask.journal.path) == DEFAULT: raise RuntimeError(str(error)) from error  # nothing that was typed is wrong
+        raise
     if not importlib.util.find_spec("torch"): raise UserError("torch is not installed: pip install torch torchvision")
     runner = runner or Runner(ask.device)
     _on_signals(_stop)

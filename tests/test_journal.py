@@ -1,0 +1,69 @@
+"Lines stay whole, whoever writes them and wherever."
+
+import multiprocessing
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from ready_steady_go.journal import Journal
+from ready_steady_go.record import make_record, to_line
+from ready_steady_go.spec import Spec
+
+
+def write(path, writer):
+    "Append 40 records of a size that no buffer holds."
+    for bs in range(1, 41): Journal(path).append(make_record(Spec(model=f"m{writer}", bs=bs), None, windows=[[1, 0.5]] * 400))
+
+
+def test_two_writers_do_not_mix_their_lines(tmp_path):
+    path = tmp_path / "j.jsonl"
+    writers = [multiprocessing.get_context("spawn").Process(target=write, args=(path, i)) for i in range(3)]
+    for w in writers: w.start()
+    for w in writers: w.join(60)
+    records = Journal(path).read()
+    assert len(path.read_text().splitlines()) == len(records) == 120
+    assert Counter(r.model for r in records) == {"m0": 40, "m1": 40, "m2": 40}
+    for name in ("m0", "m1", "m2"): assert [r.bs for r in records if r.model == name] == list(range(1, 41))
+
+
+def test_a_torn_line_anywhere_is_stepped_over(tmp_path):
+    path, whole = tmp_path / "j.jsonl", to_line(make_record(Spec(model="a", bs=8), None)).encode()
+    for cut in range(1, len(whole)):
+        path.write_bytes(whole + b"\n" + whole[:cut])
+        Journal(path).check()
+        Journal(path).append(make_record(Spec(model="b", bs=9), None))
+        assert [r.model for r in Journal(path).read()] == ["a", "b"], whole[:cut]
+
+
+def test_a_newer_journal_is_refused_and_untouched(tmp_path):
+    path, newer = tmp_path / "rsg-results.jsonl", '{"schema":99,"model":"x"}\n'
+    path.write_text(newer)
+    done = subprocess.run([sys.executable, "-m", "ready_steady_go", "--model", "a"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, path.read_text()) == (2, newer)
+    assert "schema 99" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("typed,code", [(True, 2), (False, 1)])
+def test_a_folder_that_lets_nobody_write(typed, code, tmp_path, monkeypatch, capsys):
+    from ready_steady_go.cli import main
+
+    def refuse(*args, **kwargs): raise OSError(30, "Read-only file system")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(SystemExit) as left: main(["--model", "a"] + ["--out", str(tmp_path / "x.jsonl")] * typed)
+    assert left.value.code == code and list(tmp_path.iterdir()) == []
+    assert "cannot write there (Read-only file system)" in capsys.readouterr().err
+
+
+def test_what_could_not_be_written_is_taken_back(tmp_path, monkeypatch):
+    import os
+
+    path, real = tmp_path / "j.jsonl", os.write
+    Journal(path).append(make_record(Spec(model="a", bs=8), None))
+    before = path.read_bytes()
+    monkeypatch.setattr("os.write", lambda fd, data: real(fd, data[:100]))  # the disk takes a hundred bytes more
+    with pytest.raises(OSError, match="No space left"): Journal(path).append(make_record(Spec(model="b", bs=8), None))
+    assert path.read_bytes() == before
