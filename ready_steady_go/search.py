@@ -281,7 +281,7 @@ class Search:
     def _candidates(self) -> set[int]:
         "Round batch sizes between those that went well, below and above them, that are not closed."
         sizes = [bs for bs, _ in self.points]
-        low = max(1, sizes[0] // 4)
+        low = min(sizes[0], max(2, sizes[0] // 4))  # batch norm cannot train on a single sample
         found = {low, *between(low, sizes[0])}.union(*(between(lo, hi) for lo, hi in zip(sizes, sizes[1:])), self._above(sizes[-1]))
         return {bs for bs in found if 0 < bs <= self.until and bs < self.closed} - {t.bs for t in self.tried}
 
