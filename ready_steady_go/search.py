@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ROUGH', 'TRUST', 'WILD', 'WILDER', 'DOUBT_AT_TOP', 'DOUBT_AHEAD', 'OFF_LINE', 'REACH', 'BLIND', 'PROBE_S',
-           'CONFIRM_S', 'SLACK', 'WARMUP', 'LARGEST', 'CONFIRMS', 'WORTH', 'WORTH_S', 'OOM_S', 'Try', 'Tried', 'Given',
-           'step_line', 'above', 'Guess', 'memory_each', 'chance_to_fit', 'grain', 'between', 'Search']
+           'CONFIRM_S', 'SLACK', 'WARMUP', 'LONGEST_STEP_S', 'LARGEST', 'CONFIRMS', 'WORTH', 'WORTH_S', 'OOM_S', 'Try',
+           'Tried', 'Given', 'step_line', 'above', 'Guess', 'memory_each', 'chance_to_fit', 'grain', 'between',
+           'Search']
 
 # %% ../nbs/07_search.ipynb #7fb1393e
 import math
@@ -190,6 +191,7 @@ def between(
 PROBE_S, CONFIRM_S = 0.3, 2.0  # seconds timed, at the most
 SLACK = 1.2  # a point may take longer than expected: this much of the budget is kept for it
 WARMUP = 2  # steps
+LONGEST_STEP_S = 10.0  # nobody trains with longer ones, and looking at a larger batch would take minutes
 LARGEST = 2**20
 CONFIRMS = 3  # measured again at the most
 WORTH = 0.0002  # of throughput: what a point must promise, times the points so far
@@ -273,10 +275,18 @@ class Search:
         "A batch size that is worth a look because it may beat the best so far."
         if self._failing() or any(t.why == "confirm" for t in self.tried): return None
         guess = Guess(self.points)
-        worth = {bs: self._worth(bs, guess) for bs in self._candidates() if SLACK * self._cost_s(bs, PROBE_S, guess) <= left_s}
+        worth = {bs: self._worth(bs, guess) for bs in self._candidates() if self._in_time(bs, guess, left_s)}
         bs = max(worth, key=worth.get, default=None)
         if bs is None or worth[bs] <= 0: return None
         return Try(bs, PROBE_S, "probe" if bs > self.points[-1][0] else "refine")
+
+    def _in_time(self, bs: int, guess: Guess, left_s: float) -> bool:
+        "Does a look fit into what is left of the budget, and a step into what anybody would wait for?"
+        return SLACK * self._cost_s(bs, PROBE_S, guess) <= left_s and self._step_s(bs, guess) <= LONGEST_STEP_S
+
+    def _step_s(self, bs: int, guess: Guess) -> float:
+        "Seconds that a step is expected to take."
+        return bs / math.exp(guess(bs)[0])
 
     def _candidates(self) -> set[int]:
         "Round batch sizes between those that went well, below and above them, that are not closed."
@@ -311,7 +321,7 @@ class Search:
 
     def _cost_s(self, bs: int, seconds: float, guess: Guess) -> float:
         "Seconds that trying a batch size takes."
-        step_s = bs / math.exp(guess(bs)[0])
+        step_s = self._step_s(bs, guess)
         return self._overhead_s() + WARMUP * step_s + max(step_s, seconds)
 
     def _overhead_s(self) -> float:
@@ -323,9 +333,11 @@ class Search:
         "The best so far once more; not one that leads what was confirmed by less than its time is worth."
         sure, points = self._rates("confirm"), dict(self.points)
         bs = max(points, key=points.get)
-        cost_s = self._cost_s(bs, CONFIRM_S, Guess(self.points))
+        guess = Guess(self.points)
+        cost_s, step_s = self._cost_s(bs, CONFIRM_S, guess), self._step_s(bs, guess)
         lead = points[bs] / max(sure.values()) - 1 if sure else 1.0
         if lead <= WORTH_S * cost_s or sum(t.why == "confirm" for t in self.tried) >= CONFIRMS: self.why = self._settled()
+        elif len(points) == 1 and step_s > LONGEST_STEP_S: self.why = f"a step takes {step_s:.0f} s, larger ones are not tried"
         elif SLACK * cost_s > left_s: self.why = "the budget would not last for the next one"
         return None if self.why else Try(bs, CONFIRM_S, "confirm")
 
