@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['OOM_VOICES', 'SHY_VOICES', 'find_device', 'EventClock', 'clock_of', 'set_precision', 'check_precision',
-           'precision_findings', 'watch_memory', 'free_memory', 'is_oom', 'fullness']
+           'precision_findings', 'PeakMemory', 'wait_for', 'free_memory', 'is_oom', 'fullness']
 
 # %% ../nbs/02a_device.ipynb #3b2f97ee
 import gc
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -135,22 +134,58 @@ def precision_findings(
     return [dict(code="fp16_emulated", text="this CPU has no FP16 arithmetic and emulates it slowly; --fp32 or --bf16 is its real speed")]
 
 # %% ../nbs/02a_device.ipynb #5e6a3511
-def watch_memory(
-    device: torch.device,
-) -> Callable[[], int | None]:  # call it later: peak bytes since now, None where nobody keeps it
-    "Start to watch the peak memory."
-    if device.type == "cpu": return _watch_process()
-    module = _module(device.type)
-    if not hasattr(module, "max_memory_allocated"): return lambda: None
-    module.reset_peak_memory_stats(device)
-    return lambda: module.max_memory_allocated(device)
+class PeakMemory:
+    "The peak memory since it was made and since the warm-up: tensors, and what the allocator holds; on a CPU the process."
+
+    def __init__(self, device: torch.device):
+        self.device, self.module, self.before = device, _module(device.type), {}
+        self._reset()
+
+    def _reset(self) -> None:
+        "Peaks are counted from now on."
+        if self.device.type == "cpu": self.kept = _reset_process()
+        elif hasattr(self.module, "reset_peak_memory_stats"): self.module.reset_peak_memory_stats(self.device)
+
+    def _now(self) -> dict[str, int | None]:
+        "Peak bytes since the last reset."
+        if self.device.type == "cpu": return dict(allocated=_process_peak() if self.kept else None, reserved=None)
+        if not hasattr(self.module, "max_memory_allocated"): return dict(allocated=None, reserved=None)
+        return dict(allocated=self.module.max_memory_allocated(self.device), reserved=self.module.max_memory_reserved(self.device))
+
+    def warmed_up(self) -> None:
+        "The warm-up is over."
+        self.before = self._now()
+        self._reset()
+
+    def read(self) -> dict[str, int | None]:  # fields of the record, bytes; None where nobody keeps them
+        "The peaks, of all and of what came after the warm-up."
+        after = self._now()
+        most = lambda *values: max((v for v in values if v is not None), default=None)
+        both = {name: most(self.before.get(name), value) for name, value in after.items()}
+        return dict(
+            peak_mem_bytes=both["allocated"],
+            peak_reserved_bytes=both["reserved"],
+            peak_mem_steady_bytes=after["allocated"] if self.before else None,
+            peak_reserved_steady_bytes=after["reserved"] if self.before else None,
+        )
 
 
-def _watch_process() -> Callable[[], int | None]:
+def _reset_process() -> bool:
     "Reset the process's peak memory, where the system lets us."
     try: Path("/proc/self/clear_refs").write_text("5")
-    except OSError: return lambda: None
-    return lambda: int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    except OSError: return False
+    return True
+
+
+def _process_peak() -> int:
+    "The process's peak memory since it was reset, bytes."
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def wait_for(device: torch.device) -> None:
+    "Wait until the device has done everything that was queued."
+    module = _module(device.type)
+    if module is not None: module.synchronize()
 
 
 def free_memory(device: torch.device) -> None:

@@ -90,6 +90,7 @@ class Machine:
     device_capability: str | None = None  # NVIDIA: `(8, 6)`
     gpu_mem: int | None = None  # memory of the GPU, bytes
     gpu_sm_count: int | None = None  # streaming multiprocessors, or compute units
+    pci_id: str | None = None  # where NVML finds the GPU
     driver: str | None = None  # NVIDIA's driver
     pytorch: str | None = None
     cuda: str | None = None  # of the torch build; for ROCm, its HIP version

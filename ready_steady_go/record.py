@@ -52,6 +52,7 @@ class Record:
     n_seconds: float | None = None  # timed seconds that were asked for; None: until sure
     n_batches: int | None = None  # timed steps that were asked for; None: until sure
     run_number: int | None = None  # of repeated runs
+    soak: float | None = None  # seconds that the best point was to be repeated for, at most; None: it was not
     search: str | None = None  # why this batch size was tried: given, or what the search wanted to know
     search_stopped: str | None = None  # on the last point of a ladder: why there is no next one
     # how it ended
@@ -64,6 +65,7 @@ class Record:
     n_items: int | None = None  # timed samples
     step_ms: float | None = None  # median step time over the windows
     step_ms_p95: float | None = None  # 95th percentile of the same
+    wall_ms: float | None = None  # wall time per step over all timed windows
     steady: bool | None = None  # warmed up, half width at most 0.5 %, no drift
     drift: float | None = None  # how much longer the last steps took than the first, as a share of the mean
     warmup_s: float | None = None  # seconds before the timed part
@@ -72,11 +74,25 @@ class Record:
     forward_ms: float | None = None  # parts of a step, device time
     backward_ms: float | None = None
     optimizer_ms: float | None = None
+    passes_s: float | None = None  # seconds that it took to look at the parts and at `busy`, after the timed part
     peak_mem_bytes: int | None = None  # most memory in use: tensors on a GPU, the process on a CPU
+    peak_mem_steady_bytes: int | None = None  # the same, after the warm-up
+    peak_reserved_bytes: int | None = None  # most memory that torch held of the GPU
+    peak_reserved_steady_bytes: int | None = None  # the same, after the warm-up
     busy: float | None = None  # share of wall time in which the device worked
-    energy_j: float | None = None  # joules over the timed part
+    energy_j: float | None = None  # joules over all timed windows
+    energy_from: str | None = None  # `counter` of the GPU, or `power` integrated where it has none
+    joules_per_step: float | None = None
+    samples_per_joule: float | None = None
     tokens_per_s: float | None = None
     windows: list | None = None  # [steps, milliseconds] of each timed window
+    windows_warmup: int | None = None  # how many of them, at the beginning, turned out to be warm-up and are not counted
+    burst_throughput: float | None = None  # of a soak: over its first 5 s, samples/s
+    burst_ci95: float | None = None  # half width of its 95 % confidence interval, samples/s
+    sustained_throughput: float | None = None  # of a soak: over its last 30 s, samples/s
+    sustained_ci95: float | None = None  # half width of its 95 % confidence interval, samples/s
+    soak_s: float | None = None  # seconds that the soak took
+    flat: bool | None = None  # whether rate, clock and temperature had stopped to change at its end
     # how far it can be believed
     model_tflops: float | None = None  # model FLOP/s / 1e12
     mfu: float | None = None  # share of the data sheet's peak
@@ -92,6 +108,7 @@ class Record:
     device_capability: str | None = None
     gpu_mem: int | None = None  # bytes
     gpu_sm_count: int | None = None
+    pci_id: str | None = None
     driver: str | None = None
     pytorch: str | None = None
     cuda: str | None = None
@@ -102,9 +119,30 @@ class Record:
     cpu: str | None = None
     cpu_cores: float | None = None
     ram_bytes: int | None = None
+    pids_max: int | None = None  # processes and threads that we may have
+    # what was seen of the GPU; before we came, and while it worked
+    mem_used_before_bytes: int | None = None
+    power_limit_w: float | None = None  # enforced
+    power_limit_default_w: float | None = None
+    sm_clock_max_mhz: int | None = None
+    mem_clock_max_mhz: int | None = None
+    pcie_gen_max: int | None = None  # of card and slot
+    pcie_width_max: int | None = None
+    ecc_uncorrected: int | None = None  # errors since the driver was loaded
+    sm_clock_mhz: float | None = None  # median
+    mem_clock_mhz: float | None = None  # median
+    temperature_c: int | None = None  # highest
+    power_w: float | None = None  # mean
+    throttle: dict | None = None  # reason: share of the samples
+    pcie_gen: int | None = None
+    pcie_width: int | None = None
     # for how much
-    usd_per_hour: float | None = None
-    usd_per_msample: float | None = None  # dollars for a million samples
+    usd_per_hour: float | None = None  # of the whole box
+    usd_from: str | None = None  # who says so: typed, vast.ai, RunPod
+    usd_time: str | None = None  # when it was learnt, UTC, ISO 8601
+    usd_kind: str | None = None  # spot or on-demand
+    usd_gpus: int | None = None  # that the price is for
+    usd_per_msample: float | None = None  # dollars for a million samples, on the GPUs that were measured
 
     @property
     def ok(self) -> bool:
@@ -124,6 +162,7 @@ def _plain(value):
     "A value as JSON can hold it: floats to 7 digits, and None for what is not a number."
     if isinstance(value, float): return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, (list, tuple)): return [_plain(v) for v in value]
+    if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
     return value
 
 
@@ -131,7 +170,8 @@ def _numbers(m: Measurement | None) -> dict:
     "The record's fields that follow from a measurement."
     if m is None: return {}
     names = "throughput throughput_ci95 duration n_items step_ms step_ms_p95 steady drift warmup_s first_step_s"
-    return {name: getattr(m, name) for name in names.split()} | dict(windows=[(n, s * 1e3) for n, s in m.kept()])
+    kept, late = m.kept()
+    return {name: getattr(m, name) for name in names.split()} | dict(windows=[(n, s * 1e3) for n, s in kept], windows_warmup=late)
 
 
 def _major(version: str | None, parts: int = 1) -> str | None:

@@ -188,13 +188,13 @@ def between(
     return {bs for aim in aims if lo < (bs := round(aim / step) * step) < hi}
 
 # %% ../nbs/07_search.ipynb #fe8469a4
-PROBE_S, CONFIRM_S = 0.3, 2.0  # seconds timed, at the most
+PROBE_S, CONFIRM_S = 0.2, 4.0  # seconds timed, at the most; a confirmed one is timed until it is sure, which takes about that long
 SLACK = 1.2  # a point may take longer than expected: this much of the budget is kept for it
 WARMUP = 2  # steps
 LONGEST_STEP_S = 10.0  # nobody trains with longer ones, and looking at a larger batch would take minutes
 LARGEST = 2**20
 CONFIRMS = 3  # measured again at the most
-WORTH = 0.0002  # of throughput: what a point must promise, times the points so far
+WORTH = 0.00023  # of throughput: what a point must promise, times the points so far
 WORTH_S = 0.0003  # and this much more for each second that it takes
 OOM_S = 4.0  # what running out of memory is taken to cost, seconds
 

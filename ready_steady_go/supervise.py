@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BENCH', 'NOT_INHERITED', 'FIRST_SIGN_S', 'SIGN_S', 'UNKILLABLE', 'POINT_S', 'WARMUP_S', 'Gone', 'Child', 'Runner',
-           'tried', 'ladder']
+           'tried', 'ladder', 'soak']
 
 # %% ../nbs/09_supervise.ipynb #0aea94cb
 import json
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 from .machine import Machine, gpu_lost
+from .price import SECRETS
 from .record import SKIPPED_OOM, Record, make_record, sealed
 from .search import Tried, Try
 from .spec import Spec, UserError
@@ -26,7 +27,8 @@ from .spec import Spec, UserError
 # %% ../nbs/09_supervise.ipynb #7faa2ff4
 # -P: a folder named `timm` where we stand is not timm.
 BENCH = (sys.executable, "-P", "-c", "from ready_steady_go.bench import main; main()")
-NOT_INHERITED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+# What changes a result, and what is nobody's business.
+NOT_INHERITED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", *SECRETS)
 FIRST_SIGN_S = 300.0  # until the first answer: importing torch from a cold disk takes its time
 SIGN_S = 120.0  # between two signs of life, but never less than ten times what a step took
 
@@ -54,7 +56,7 @@ class Child:
         command: tuple[str, ...] = BENCH,
     ):
         self.last_words = tempfile.TemporaryFile()
-        env = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
+        env = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED} | {"KINETO_LOG_LEVEL": "99"}  # the profiler chats on stderr
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.last_words)
         self.process = subprocess.Popen(command, start_new_session=True, env=env, bufsize=0, **pipes)
         self.rest = b""
@@ -160,7 +162,7 @@ class Runner:
         if outcome == "failed:SIGKILL" and self.machine and self.machine.device == "cpu": outcome = "oom"
         self.lost = outcome == UNKILLABLE or (self.machine is not None and self.machine.device == "cuda" and gpu_lost())
         self.end()
-        asked = {k: limits.get(k) for k in ("n_seconds", "n_batches", "run_number")}
+        asked = {k: limits.get(k) for k in ("n_seconds", "n_batches", "run_number", "soak")}
         return make_record(spec, self.machine, outcome=outcome, error=words, **asked)
 
     def end(self) -> None:
@@ -180,7 +182,7 @@ def _sign_s(last: Tried | None, bs: int) -> float:
 def _times(aim: Try, left_s: float) -> dict:
     "How long a point may take: what the search wants, and no more than is left of the budget."
     wanted = POINT_S if aim.seconds is None or aim.why == "confirm" else aim.seconds  # a sure one ends early
-    return dict(limit_s=min(wanted, max(2.0, left_s)), warmup_limit_s=min(WARMUP_S, 2 * wanted))
+    return dict(limit_s=min(wanted, max(2.0, left_s)), warmup_limit_s=min(WARMUP_S, 2 * wanted), brief=aim.why in ("probe", "refine"))
 
 
 def tried(
@@ -199,6 +201,7 @@ def ladder(
     left_s: Callable[[], float] = lambda: float("inf"),  # seconds of budget that are left
     limits: dict | None = None,  # n_seconds, n_batches, run_number: see `Bench.point`
     tell: Callable[[Spec, dict], None] = lambda spec, beat: None,  # hears the signs of life, with the point they are of
+    look: Callable[[Record, float], Record] = lambda record, since: record,  # adds what was seen since `time.monotonic()` was so much
 ) -> Iterator[Record]:
     "The records of one ladder, one at a time."
     last, limits, aim = None, limits or {}, search.next(left_s())
@@ -206,7 +209,7 @@ def ladder(
         at, began = replace(spec, bs=aim.bs), time.monotonic()
         asked = dict(limits, **_times(aim, left_s()))
         record = runner.point(at, asked, lambda beat, at=at: tell(at, beat), _sign_s(last, aim.bs))
-        record = replace(record, search=aim.why)
+        record = look(replace(record, search=aim.why), began)
         last = tried(record, time.monotonic() - began)
         search.tell(last)
         aim = search.next(left_s())
@@ -215,3 +218,19 @@ def ladder(
     for bs in search.left:
         why = SKIPPED_OOM if bs >= search.closed else rest
         yield make_record(replace(spec, bs=bs), runner.machine, outcome=why, **limits)
+
+# %% ../nbs/09_supervise.ipynb #106f93b8
+def soak(
+    best: Record,  # of a ladder
+    spec: Spec,  # of the ladder
+    runner: Runner,
+    seconds: float,  # at most
+    limits: dict,  # see `ladder`
+    tell: Callable[[Spec, dict], None] = lambda spec, beat: None,
+    look: Callable[[Record, float], Record] = lambda record, since: record,
+) -> Record:
+    "The record of a soak at the best batch size."
+    at, began = replace(spec, bs=best.bs), time.monotonic()
+    asked = dict(run_number=limits.get("run_number"), soak=seconds)
+    record = runner.point(at, asked, lambda beat: tell(at, beat), max(SIGN_S, (best.step_ms or 0) / 100))
+    return sealed(look(replace(record, search="soak"), began))

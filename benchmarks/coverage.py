@@ -1,0 +1,189 @@
+"""Does the half width hold? Step times whose true mean is known are replayed through rsg's measurement, in simulated time.
+
+    python benchmarks/coverage.py [TRACES.jsonl] [--traces 2450] [--seed 0]
+
+A line of TRACES is {"id": ..., "step_ms": [...], "true_ms": ...}: the milliseconds of step after step, and their true mean
+without any slow start; `true_ms` is null, or the id begins with `drift`, where the steps drift and no mean describes them.
+Without a file the traces are made here, 45 s each: noise that remembers 0, 0.5 or 0.9 of the step before (`ar0`, `ar5`,
+`ar9`), a slow start of 1 to 30 steps (`slow`; a third of the other stationary ones have one too), spikes of 3 to 10 times on
+1 % of the steps (`spikes`), two speeds that alternate (`two`), and a linear drift of 2 to 15 % in 10 s (`drift`). Steps take
+2 to 100 ms, and their noise is 0.2 to 5 %, both even in the logarithm.
+
+A trace is covered when its true mean lies within the half width that rsg prints. It is flagged when rsg says that the rate was
+not steady: because it drifts, or because the mean is not known to 0.5 %. Drift that is counted is what the timed part saw of
+it. Three simple ways to measure stand beside it: (a) 30 s after one step of warm-up, (b) 40 steps after 10, (c) the median of
+15 steps. Prints a table; the last line is one JSON object. Exit 1 when less than 93 % are covered, the median error is above
+0.5 %, or a drift of more than 2 % is not flagged.
+"""
+
+import argparse
+import json
+import math
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy
+
+from ready_steady_go import __version__
+from ready_steady_go.measure import Measurement, measure
+
+KINDS = ("ar0", "ar5", "ar9", "slow", "spikes", "two", "drift")
+SECONDS = 45.0  # of a trace that is made here
+LIMIT_S, WARMUP_LIMIT_S = 10.0, 5.0  # what a point of rsg has
+
+
+def noise(rng, n, memory):
+    "Values of standard deviation 1 that remember a share of the one before."
+    x, fresh = [rng.standard_normal()], rng.standard_normal(n) * math.sqrt(1 - memory * memory)
+    for e in fresh[1:]: x.append(memory * x[-1] + e)
+    return numpy.array(x)
+
+
+def slow_start(rng, t):
+    "The first steps take longer: all the same, or less and less."
+    k, factor = int(rng.integers(1, 31)), rng.uniform(1.2, 5)
+    t[:k] *= factor if rng.random() < 0.5 else 1 + (factor - 1) * numpy.exp(-3 * numpy.arange(k) / k)
+
+
+def made(kind, rng, name):
+    "A trace of one kind."
+    base, sigma = (math.exp(rng.uniform(math.log(lo), math.log(hi))) for lo, hi in ((2, 100), (0.002, 0.05)))
+    memory = {"ar0": 0.0, "ar5": 0.5, "ar9": 0.9}.get(kind, rng.choice([0.0, 0.5, 0.9]))
+    n, true = int(SECONDS * 1e3 / base), base
+    t = base * (1 + sigma * noise(rng, n, memory))
+    if kind == "spikes":  # the mean of a uniform factor from 3 to 10 is 6.5: 5.5 more than a step, in 1 % of them
+        t, true = numpy.where(rng.random(n) < 0.01, t * rng.uniform(3, 10, n), t), base * 1.055
+    if kind == "two":
+        gap, length = rng.uniform(0.02, 0.2), int(rng.integers(1, 51))
+        t, true = t * (1 + gap * (numpy.arange(n) // length % 2)), base * (1 + gap / 2)
+    if kind == "drift": t, true = t * (1 + rng.choice([-1, 1]) * rng.uniform(0.02, 0.15) * numpy.cumsum(t) / 1e4), None
+    if kind == "slow" or (kind != "drift" and rng.random() < 1 / 3): slow_start(rng, t)
+    return dict(id=name, step_ms=t.tolist(), true_ms=true)
+
+
+def make_all(n, seed):
+    "Traces of all kinds in turn."
+    rng = numpy.random.default_rng(seed)
+    return (made(KINDS[i % len(KINDS)], rng, f"{KINDS[i % len(KINDS)]}-{i // len(KINDS):04d}") for i in range(n))
+
+
+def read(file):
+    "The traces of a file."
+    for line in Path(file).read_text().splitlines():
+        if line.strip(): yield json.loads(line)
+
+
+class Replay:
+    "Step and clock of a trace."
+
+    ahead = 0
+
+    def __init__(self, step_ms):
+        self.step_ms, self.at, self.now = step_ms, 0, 0.0
+
+    def __call__(self):
+        if self.at == len(self.step_ms): raise EOFError  # the trace is shorter than rsg would have liked to measure
+        self.now += self.step_ms[self.at] / 1e3
+        self.at += 1
+
+    def mark(self): return self.now
+    def seconds(self, a, b): return b - a
+
+
+def measured(trace):
+    "What rsg makes of a trace: the measurement, and the seconds that it took."
+    replay, last = Replay(trace["step_ms"]), []
+    try: m = measure(replay, 1, replay, limit_s=LIMIT_S, warmup_limit_s=WARMUP_LIMIT_S, tell=lambda phase, m: last.append(m))
+    except EOFError:
+        m = last[-1]
+        if not isinstance(m, Measurement): sys.exit(f"coverage: {trace['id']}: the trace is too short to be measured at all")
+    return m, replay.now
+
+
+def simple(step_ms):
+    "Mean step time and seconds spent of the three simple ways."
+    def rest(first, seconds):
+        n, spent = first, 0.0
+        while n < len(step_ms) and spent < seconds * 1e3: n, spent = n + 1, spent + step_ms[n]
+        return step_ms[first:n]
+
+    ways = dict(a=(1, rest(1, 30), statistics.fmean), b=(10, step_ms[10:50], statistics.fmean), c=(0, step_ms[:15], statistics.median))
+    return {way: (mean(steps), (sum(step_ms[:skip]) + sum(steps)) / 1e3) for way, (skip, steps, mean) in ways.items() if steps}
+
+
+def drifts(trace):
+    "Whether no mean describes the trace."
+    return trace["true_ms"] is None or str(trace["id"]).startswith("drift")
+
+
+def judged(trace):
+    "A trace's line in the results."
+    m, seconds = measured(trace)
+    mean = 1e3 / m.throughput
+    half = None if m.throughput_ci95 is None else mean * m.throughput_ci95 / m.throughput
+    row = dict(id=trace["id"], kind=str(trace["id"]).split("-")[0], mean_ms=mean, half_ms=half, seconds=round(seconds, 3),
+               steps=m.n_batches, steady=m.steady, drift=round(m.drift, 5), flagged=not m.steady, drifting=drifts(trace))  # fmt: skip
+    if row["drifting"]: return row | dict(saw=saw(trace, m))
+    true = trace["true_ms"]
+    ways = simple(trace["step_ms"]).items()
+    others = {way: dict(error=abs(mean_ms / true - 1), seconds=spent) for way, (mean_ms, spent) in ways}
+    return row | dict(true_ms=true, error=abs(mean / true - 1), covered=half is not None and abs(mean - true) <= half, others=others)
+
+
+def saw(trace, m):
+    "How much the steps changed during the timed part, by a line through the whole trace."
+    t = numpy.array(trace["step_ms"])
+    slope, start = numpy.polyfit(numpy.cumsum(t) / 1e3, t, 1)
+    return abs(slope) * m.duration / start
+
+
+def figures(rows):
+    "The figures of the stationary traces of one kind, or of all."
+    share = lambda name: round(sum(r[name] for r in rows) / len(rows), 4)
+    found = dict(traces=len(rows), covered=share("covered"), error_median=round(statistics.median(r["error"] for r in rows), 6),
+                 seconds_mean=round(statistics.fmean(r["seconds"] for r in rows), 2), flagged=share("flagged"))  # fmt: skip
+    for way in "abc":
+        of = [r["others"][way] for r in rows if way in r["others"]]
+        if not of: continue
+        error, spent = statistics.median(o["error"] for o in of), statistics.fmean(o["seconds"] for o in of)
+        found[way] = dict(error_median=round(error, 6), seconds_mean=round(spent, 2))
+    return found
+
+
+def line(name, f):
+    "A row of the table."
+    ways = "".join(f"{f[way]['error_median']:>9.2%}{f[way]['seconds_mean']:>6.1f}" if way in f else f"{'-':>15}" for way in "abc")
+    return f"{name:<8}{f['traces']:>6}{f['covered']:>9.1%}{f['error_median']:>8.2%}{f['seconds_mean']:>6.1f}{ways}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", help="traces, a JSON object a line")
+    parser.add_argument("--traces", type=int, default=2450, help="how many to make")
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    rows = [judged(trace) for trace in (read(a.file) if a.file else make_all(a.traces, a.seed))]
+    still, moving = [r for r in rows if not r["drifting"]], [r for r in rows if r["drifting"]]
+    missed = [r["id"] for r in moving if r["saw"] > 0.02 and not r["flagged"]]
+    result = dict(traces=len(rows), drifting=len(moving), missed_drifts=missed)
+    if still:
+        print(f"{'':37}{'(a) 30 s':>15}{'(b) 10 + 40':>15}{'(c) median 15':>15}")
+        print(f"{'kind':<8}{'traces':>6}{'covered':>9}{'error':>8}{'s':>6}" + f"{'error':>9}{'s':>6}" * 3)
+        kinds = {kind: figures([r for r in still if r["kind"] == kind]) for kind in dict.fromkeys(r["kind"] for r in still)}
+        result |= figures(still) | dict(kinds=kinds)
+        for kind, f in kinds.items() if len(kinds) <= 20 else (): print(line(kind, f))
+        print(line("all", result | dict(traces=len(still))))
+    if moving:
+        seen = sum(r["saw"] > 0.02 for r in moving)
+        print(f"{len(moving)} drift, {seen} of them by more than 2 % while they were timed: {len(missed)} of these not flagged")
+        result |= dict(flagged_drifts=sum(r["flagged"] for r in moving), found_drifts=sum(r["drift"] != 0 for r in moving))
+    about = dict(rsg_version=__version__, python=platform.python_version(), date=time.strftime("%Y-%m-%d"), seed=None if a.file else a.seed)
+    print(json.dumps(result | about | dict(by_trace=rows)))
+    sys.exit(bool(missed) or bool(still) and (result["covered"] < 0.93 or result["error_median"] > 0.005))
+
+
+if __name__ == "__main__":
+    main()

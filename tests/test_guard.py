@@ -1,0 +1,180 @@
+"The guard refuses what cannot be, accepts what was measured, and says what it cannot know."
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ready_steady_go.guard import COLUMNS, check, judge, verdict_fields
+from ready_steady_go.spec import UserError
+
+PUBLISHED = Path(__file__).parent / "data/published_throughput.csv"
+ROWS = list(csv.DictReader(PUBLISHED.open()))
+
+
+def judged(rows, tmp_path, columns=COLUMNS):
+    "What `check` says of these rows, as JSON, by id."
+    text, said = io.StringIO(newline=""), []
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore")
+    writer.writeheader(), writer.writerows(rows)
+    (tmp_path / "rows.csv").write_text(text.getvalue())
+    code = check(str(tmp_path / "rows.csv"), as_json=True, out=said.append)
+    said = [json.loads(line) for line in said]
+    assert code == any(r["plausible"] is False for r in said)
+    return {r["id"]: r for r in said}
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory): return judged(ROWS, tmp_path_factory.mktemp("published"))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r["id"])
+def test_published(row, verdicts):
+    v = verdicts[row["id"]]
+    assert v["plausible"] is (row["plausible"] == "yes") and bool(v["why"]) is (row["plausible"] == "no")
+
+
+def test_why(verdicts):
+    assert "13.6 times the FP32 peak of Tesla P100-PCIE-16GB" in verdicts["rnn-p100pcie-train"]["why"]
+    assert "138%" in verdicts["tlkh-a100-distil-infer"]["why"]
+    assert verdicts["lambda-b200x8-bert"]["why"].startswith("21.5 times lambda-b200x1-bert (1405 samples/s), on 8 times its GPUs")
+    assert verdicts["rnn-p100sxm2-train"]["tflops"] == pytest.approx(139.4, abs=0.1)
+
+
+def test_somebody_elses_verdict_is_not_read(verdicts, tmp_path):
+    lies = [row | dict(plausible="no" if row["plausible"] == "yes" else "yes", why="because") for row in ROWS]
+    assert judged(lies, tmp_path, list(ROWS[0])) == verdicts
+    assert judged(ROWS[::-1], tmp_path) == verdicts
+
+
+def row(id, gpu, model, value, *, family="timm", n_gpus=1, mode="train", precision="fp16", unit="samples/s", source="a source", **more):
+    "A row of our own invention."
+    about = dict(family=family, n_gpus=n_gpus, mode=mode, precision=precision, unit=unit, source=source)
+    return dict(id=id, gpu=gpu, model=model, value=value) | about | more
+
+
+LM = "nlayers=2 emb=1500 hid=1500 vocab=10000 tied"
+OF_THE_KIND = {  # plausible: rows
+    True: [
+        row("matmul-heavy", "NVIDIA H100 80GB HBM3", "llama-2-7b", 10_500, family="hf", precision="bf16", unit="tokens/s", seq_len=4096),
+        row("highest-known", "NVIDIA GeForce RTX 5090", "repvgg_b3", 4010.91, mode="infer", image_size=224),
+        row("vit-5090", "RTX 5090", "vit_base_patch16_224", 4900, mode="infer", image_size=224),
+        row("short-name", "3090", "resnet50", 1218, image_size=224),
+        row("own-size", "RTX 3090", "resnet50", 1218),
+        row("spreadsheet", "A100 40GB", "resnet50", "2,470.0", image_size="224.0", n_gpus="1.0", batch_size="256.0"),
+        row("a-time", "Tesla T4", "resnet18", 250, unit="ms/step", batch_size=64, image_size=224),
+        row("iterations", "TITAN RTX", "distilbert-base-cased", 15.3, unit="it/s", family="hf", batch_size=32, seq_len=128),
+        row("lstm", "NVIDIA GeForce GTX 1080 Ti", LM, 12_000, family="lstm", precision="fp32", unit="words/s"),
+        row("tf32-without-unit", "Tesla V100-SXM2-16GB", "resnet50", 380, precision="tf32", image_size=224),
+        row("bf16-without-unit", "Tesla V100-SXM2-16GB", "resnet50", 300, precision="bf16", image_size=224),
+        row("winograd", "GeForce GTX TITAN X", "vgg19", 1000 * 16 / 93.83, mode="forward", precision="fp32", image_size=224),
+        row("winograd-too", "GTX 1080 Ti", "vgg19", 320, mode="infer", precision="fp32", image_size=224),
+        row("four", "NVIDIA A100-SXM4-80GB", "resnet50", 4 * 2470 * 0.97, n_gpus=4, image_size=224, batch_size=1024, source="four"),
+        row("one-of-four", "NVIDIA A100-SXM4-80GB", "resnet50", 2470, image_size=224, batch_size=256, source="four"),
+        row("step", "RTX 3090", "vit_base_patch16_224", 390, batch_size=64, image_size=224, source="ratio"),
+        row("its-forward", "RTX 3090", "vit_base_patch16_224", 1260, mode="infer", batch_size=64, image_size=224, source="ratio"),
+        row("other-batch", "RTX 3090", "vit_base_patch16_224", 1960, mode="infer", batch_size=128, image_size=224, source="ratio"),
+    ],
+    False: [
+        row("x100", "NVIDIA GeForce RTX 4090", "bert-base", 100 * 700, family="hf", seq_len=128),
+        row("x13", "Tesla V100S-PCIE-32GB", LM, 900_000, family="lstm", precision="fp32", unit="words/s"),
+        row("infer-138", "NVIDIA GeForce RTX 3090", "vit_base_patch16_224", 1.38 * 71e12 / 35.1e9, mode="infer", image_size=224),
+        row("not-even-winograd", "GTX 1080 Ti", "vgg19", 700, mode="infer", precision="fp32", image_size=224),
+        row("no-3x3-to-spare", "GTX 1080 Ti", "vit_base_patch16_224", 350, mode="infer", precision="fp32", image_size=224),
+        row("tf32-as-fp32", "NVIDIA A100-SXM4-80GB", "resnet50", 1043.5, precision="fp32", image_size=224),
+        row("four-too-good", "H200", "resnet18", 4 * 3000 * 1.2, n_gpus=4, image_size=224, batch_size=64, source="scaling"),
+        row("forward-too-fast", "H100 PCIe", "resnet18", 33_000, mode="infer", image_size=224, batch_size=64, source="unread"),
+        row("zero", "H200", "resnet18", 0), row("negative", "NVIDIA H200", "resnet18", -5), row("nan", "NVIDIA H200", "resnet18", "nan"),
+        row("inf", "NVIDIA H200", "resnet18", "inf"),
+        row("nobody-is-that-fast", "Toy GPU 3000", "resnet50", 1e9, image_size=224),
+    ],
+    None: [
+        row("no-card", "Toy GPU 3000", "resnet50", 100), row("laptop", "NVIDIA GeForce RTX 4090 Laptop GPU", "resnet50", 100),
+        row("no-model", "NVIDIA H200", "resnet5O", 100), row("no-length", "NVIDIA H200", "bert-base", 100, family="hf"),
+        row("no-unit", "NVIDIA H200", "resnet50", 100, unit="apples"),
+        row("no-batch", "NVIDIA H200", "resnet50", 100, unit="it/s"), row("no-value", "NVIDIA H200", "resnet50", ""),
+        row("text", "NVIDIA H200", "resnet18", "fast"), row("decimal-comma", "NVIDIA H200", "resnet18", "815,1"),
+        row("no-mode", "NVIDIA H200", "resnet50", 100, mode="dream"), row("no-precision", "NVIDIA H200", "resnet50", 100, precision="int8"),
+        row("no-count", "NVIDIA H200", "resnet50", 100, n_gpus="some"), row("no-size", "NVIDIA H200", "resnet50", 100, image_size="big"),
+    ],
+}  # fmt: skip
+BESIDE = [  # rows that some of the above are compared with
+    row("one", "H200", "resnet18", 3000, image_size=224, batch_size=64, source="scaling"),
+    row("whole-step", "H100 PCIe", "resnet18", 6000, image_size=224, batch_size=64, source="unread"),
+]
+
+
+def test_rows_of_the_same_kind(tmp_path):
+    found = judged([r for rows in OF_THE_KIND.values() for r in rows] + BESIDE, tmp_path)
+    wanted = {r["id"]: plausible for plausible, rows in OF_THE_KIND.items() for r in rows} | {r["id"]: True for r in BESIDE}
+    assert {id: v["plausible"] for id, v in found.items()} == wanted
+    assert all(v["why"] for id, v in found.items() if wanted[id] is not True)
+    assert "Winograd" in found["winograd-too"]["why"]
+    assert "looks like TF32" in found["tf32-as-fp32"]["why"]
+
+
+def test_rows_of_the_benchmark_itself_are_judged_by_the_same_rules():
+    h = dict(forward_flops=10**12, mode="infer", precision="bf16", device_name="NVIDIA H200")
+    for share, plausible in ((0.5, True), (0.99, True), (1.05, False), (100, False)):
+        rate = share * 989.4
+        fields = verdict_fields(10**12, "infer", "bf16", "NVIDIA H200", 1, rate)
+        assert judge(throughput=rate, **h).plausible is fields["plausible"] is plausible and fields["mfu"] == pytest.approx(share)
+        assert (fields["finding"] or {}).get("code") == (None if plausible else "impossible")
+    over = verdict_fields(10**12, "infer", "bf16", "NVIDIA H200", 2, 2 * 700, 650)
+    assert over["plausible"] and over["finding"]["code"] == "over_ceiling" and over["ceiling_share"] == pytest.approx(700 / 650)
+
+
+@pytest.mark.parametrize("column", ["id", "gpu", "n_gpus", "family", "model", "mode", "precision", "value", "unit"])
+def test_a_missing_column_is_named(column, tmp_path):
+    with pytest.raises(UserError, match=f"no column '{column}'") as error: judged(ROWS, tmp_path, [c for c in COLUMNS if c != column])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("data, said", [
+    (b"", "empty"), (b"\xef\xbb\xbf", "empty"), (b"\xff\xd8\xff\xe0\x00\x10JFIF", "UTF-8"), (b"id\0,gpu", "not text"),
+    (b"hello", "no column 'id'"), (b"{}", "no column"), (",".join(COLUMNS).encode(), "no row"),
+])  # fmt: skip
+def test_a_file_that_is_no_table(data, said, tmp_path):
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(UserError, match=said): check(str(tmp_path / "t.csv"))
+
+
+def test_a_ragged_row_is_unknown(tmp_path):
+    (tmp_path / "t.csv").write_text(",".join(COLUMNS) + "\nshort,Tesla T4\n" + "x," * 40 + "\n")
+    said = []
+    assert check(str(tmp_path / "t.csv"), as_json=True, out=said.append) == 0
+    assert [json.loads(line)["plausible"] for line in said] == [None, None]
+
+
+def test_a_long_name_is_cut(tmp_path):
+    said = []
+    text = ",".join(COLUMNS[:9]) + f"\n{'x' * 100},Tesla T4,1,hf,gpt2,train,fp16,3,samples/s\n"
+    (tmp_path / "t.csv").write_text(text)
+    check(str(tmp_path / "t.csv"), out=said.append)
+    assert said[1].startswith("x" * 40 + "...") and max(map(len, said)) <= 80
+
+
+def test_the_table_is_80_columns_wide(capsys):
+    assert check(str(PUBLISHED)) == 1
+    out, err = capsys.readouterr()
+    assert max(map(len, out.splitlines())) <= 80 and "REFUSED" in out and err == "34 rows: 28 ok, 6 refused, 0 unknown\n"
+
+
+def test_a_control_character_does_not_reach_the_terminal(tmp_path):
+    said = []
+    red = "\x1b[31mred,Tesla\x1b T4,1,hf,gpt2,train,fp16,3,\x07"
+    (tmp_path / "t.csv").write_text(f"id,gpu,n_gpus,family,model,mode,precision,value,unit\n{red}\n")
+    check(str(tmp_path / "t.csv"), out=said.append)
+    assert all(line.isprintable() for line in said)
+
+
+def test_torch_is_not_loaded_without_a_timm_row(tmp_path):
+    text = [line for line in PUBLISHED.read_text().splitlines() if ",timm," not in line]
+    (tmp_path / "t.csv").write_text("\n".join(text))
+    code = "import sys; from ready_steady_go.guard import check; check(sys.argv[1]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.csv")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,55 @@
+"The table of data sheets: consistent in itself, sourced, and strict about names."
+
+import subprocess
+import sys
+
+import pytest
+
+from ready_steady_go.peaks import known, may_be, peak, peaks
+from ready_steady_go.spec import PRECISIONS
+
+
+def test_it_is_large_enough():
+    amd = [p for p in peaks() if p.name.startswith("AMD")]
+    assert len(amd) >= 8 and len(peaks()) - len(amd) >= 60
+
+
+@pytest.mark.parametrize("p", peaks(), ids=lambda p: p.name)
+def test_a_line(p):
+    assert p.source and p.url.startswith("https://") and p.memory and p.bandwidth > 0
+    assert p.fp32 <= (p.tf32 or p.fp32) <= p.fp16 and p.fp32 <= (p.bf16 or p.fp32) <= p.fp16
+    assert known(p.name) is p and may_be(p.name) == (p,)
+    assert [peak(p.name, x) for x in PRECISIONS] == [p.fp32, p.tf32, p.fp16, p.bf16]
+    for other in (p.name.lower(), p.name.replace("NVIDIA ", ""), f"  {p.name} ", p.name.replace("-", " ")): assert known(other) is p
+    for more in ("Laptop GPU", "D", "MIG 1g.5gb", "Max-Q", "7GB"):
+        assert known(f"{p.name} {more}") is None and not may_be(f"{p.name} {more}")
+
+
+# dense, tensor cores accumulating in FP32, as the whitepapers print them
+@pytest.mark.parametrize("name, precision, tflops", [
+    ("NVIDIA GeForce RTX 3090", "fp16", 71), ("NVIDIA GeForce RTX 3090", "tf32", 35.6), ("NVIDIA GeForce RTX 4090", "fp16", 165.2),
+    ("NVIDIA GeForce RTX 2080 Ti", "fp16", 56.9), ("NVIDIA TITAN RTX", "fp16", 130.5), ("Tesla T4", "fp16", 65.1),
+    ("NVIDIA A100-SXM4-80GB", "bf16", 312), ("NVIDIA A100-SXM4-40GB", "fp32", 19.5), ("NVIDIA H100 80GB HBM3", "fp16", 989.4),
+    ("NVIDIA H100 PCIe", "fp16", 756), ("NVIDIA H200", "tf32", 494.7), ("NVIDIA GeForce RTX 5090", "bf16", 209.5),
+    ("NVIDIA RTX A6000", "fp16", 154.8), ("NVIDIA RTX 6000 Ada Generation", "fp16", 364.2), ("NVIDIA L40S", "fp16", 362.1),
+    ("Tesla P100-PCIE-16GB", "fp16", 18.7), ("NVIDIA GeForce GTX 1080 Ti", "fp16", 11.34), ("GeForce GTX TITAN X", "fp32", 6.6),
+    ("Tesla V100-SXM2-32GB", "fp16", 125.3), ("Tesla V100-SXM2-16GB", "bf16", None), ("AMD Instinct MI300X", "fp16", 1307.4),
+    ("NVIDIA GeForce RTX 3090", "int4", None), ("Toy GPU 3000", "fp16", None),
+])  # fmt: skip
+def test_rates(name, precision, tflops): assert peak(name, precision) == tflops
+
+
+@pytest.mark.parametrize("short, name", [
+    ("3090", "NVIDIA GeForce RTX 3090"), ("RTX3090Ti", "NVIDIA GeForce RTX 3090 Ti"), ("2080 super", "NVIDIA GeForce RTX 2080 SUPER"),
+    ("A100", "NVIDIA A100-SXM4-80GB"), ("A100 40GB", "NVIDIA A100-SXM4-40GB"), ("H100 SXM", "NVIDIA H100 80GB HBM3"),
+    ("H100-SXM5-80GB", "NVIDIA H100 80GB HBM3"), ("H100 PCIe 80GB", "NVIDIA H100 PCIe"), ("V100", "Tesla V100-SXM2-16GB"),
+    ("RTX A6000", "NVIDIA RTX A6000"), ("A6000", "NVIDIA RTX A6000"), ("RTX 6000 Ada", "NVIDIA RTX 6000 Ada Generation"),
+    ("P100", "Tesla P100-SXM2-16GB"), ("MI300X", "AMD Instinct MI300X"), ("7900 XTX", "AMD Radeon RX 7900 XTX"), ("T4", "Tesla T4"),
+    ("B200 SXM", "NVIDIA B200"), ("titan rtx", "NVIDIA TITAN RTX"), ("RTX PRO 6000", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition"),
+])  # fmt: skip
+def test_short_names_mean_the_fastest(short, name): assert may_be(short)[0].name == name
+
+
+def test_nothing_heavy_is_imported():
+    code = "import sys, ready_steady_go.guard, ready_steady_go.peaks; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
