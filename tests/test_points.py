@@ -1,0 +1,236 @@
+"What a point says besides its throughput: doubts, passes, soak, sensors, price. The children are real, what they train is not."
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ready_steady_go.campaign import Ask, run
+from ready_steady_go.journal import Journal
+from ready_steady_go.price import SECRETS
+from ready_steady_go.record import Record
+from ready_steady_go.screen import Screen
+from ready_steady_go.spec import Spec
+from ready_steady_go.supervise import Child, Runner
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+KEY = "planted-key-8c1f7e"
+
+# A bench whose family builds a small model with a loss of ours.
+CHILD = """
+import time
+from types import SimpleNamespace
+import torch
+from torch import nn
+from ready_steady_go import bench
+from ready_steady_go.workload import Workload
+
+steps = 0
+def loss(out, y):
+    global steps
+    steps += 1
+    {loss}
+
+def build(spec, device):
+    return Workload(nn.Linear(500, 500), lambda bs: (torch.randn(bs, 500), torch.zeros(bs)), loss)
+
+bench.Bench.check = lambda self, spec: bench.replace(spec, family="timm", size=32)
+bench.load = lambda name: SimpleNamespace(build=build)
+bench.forward_flops = lambda spec, **more: 1000
+bench.main()
+"""
+
+
+def measured(tmp_path, capfd, loss, **limits):
+    "Records and output of a run whose loss is this."
+    child = lambda: Child((sys.executable, "-c", CHILD.format(loss=loss)))
+    ask = Ask([Spec(model="mine")], [4], None, dict(run_number=1) | limits, "cpu", Journal(tmp_path / "x.jsonl"))
+    code = run(ask, Screen(), time.monotonic(), Runner("cpu", child))
+    return code, Journal(tmp_path / "x.jsonl").read(), capfd.readouterr()
+
+
+def codes(record):
+    return [f["code"] for f in record.findings or []]
+
+
+def test_a_loss_that_becomes_nan_is_told(tmp_path, capfd):
+    code, (record,), said = measured(tmp_path, capfd, "return out.square().mean() * (1.0 if steps < 50 else float('nan'))", n_batches=200)
+    assert (code, record.outcome, record.throughput, codes(record)) == (1, "failed:nonfinite", None, ["nonfinite"])
+    assert "failed: nonfinite" in said.out and "the loss is nan" in said.err
+
+
+def test_a_host_that_sleeps_is_told(tmp_path, capfd):
+    code, (record,), said = measured(tmp_path, capfd, "time.sleep(0.02); return out.square().mean()", n_seconds=2)
+    assert (code, record.outcome) == (0, "ok")
+    assert record.busy < 0.5 and "host_bound" in codes(record)
+    assert "host-bound" in said.err and "busy" in said.out
+
+
+def test_a_loss_that_neither_sleeps_nor_fails_is_not_told(tmp_path, capfd):
+    code, (record,), said = measured(tmp_path, capfd, "return out.square().mean()", n_batches=200)
+    assert (code, record.outcome) == (0, "ok") and "nonfinite" not in codes(record)
+
+
+def test_steps_that_get_slower_are_told_and_soak_is_named(tmp_path, capfd):
+    slower = "time.sleep(0.005 * (1 + steps / 200)); return out.square().mean()"
+    code, (record,), said = measured(tmp_path, capfd, slower, n_seconds=4)
+    assert (record.steady, record.drift > 0.05, "drift" in codes(record)) == (False, True, True)
+    assert "steps got" in said.err and "--soak" in said.err
+
+
+def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
+    from ready_steady_go import bench as room
+
+    happened = []
+
+    class Clock:
+        ahead = 0
+        def mark(self): happened.append("mark"); return time.perf_counter()
+        def seconds(self, a, b): return b - a
+
+    class Around(room.Around):
+        def __enter__(self): super().__enter__(); happened.append("timed")
+        def __exit__(self, *error): happened.append("done"); super().__exit__(*error)
+
+    inner = room.passes
+    monkeypatch.setattr(room, "clock_of", lambda device: Clock())
+    monkeypatch.setattr(room, "Around", Around)
+    monkeypatch.setattr(room, "passes", lambda *args: happened.append("passes") or inner(*args))
+    monkeypatch.setattr(room, "trouble", lambda step: happened.append("trouble"))
+    bench = room.Bench("cpu")
+    bench.point(bench.check(Spec(model="test_resnet", bs=2)), n_seconds=1)
+    timed = happened[happened.index("timed") + 1 : happened.index("done")]
+    assert len(timed) > 3 and set(timed) == {"mark"}
+    assert happened.count("passes") == 1 and happened.index("passes") > happened.index("done")
+
+
+def rsg(*args, cwd, **env):
+    "A run to its end."
+    command = [sys.executable, "-m", "ready_steady_go", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, env=os.environ | env)
+
+
+TINY = ["--model", "test_resnet", "--device", "cpu", "--bs", "2"]
+
+
+def records(folder):
+    return [Record(**json.loads(line)) for line in (folder / "rsg-results.jsonl").read_text().splitlines()]
+
+
+def test_a_soak_stands_beside_the_best_point_and_is_not_repeated(tmp_path):
+    done = rsg(*TINY, "--n-batches", 5, "--soak", "3s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    point, soak = records(tmp_path)
+    assert (point.search, soak.search, soak.soak, soak.flat, soak.bs) == ("given", "soak", 3.0, False, 2)
+    assert soak.soak_s >= 3 and soak.burst_throughput > 0 and soak.throughput == soak.sustained_throughput
+    assert "soak: " in done.stdout and "not flat yet" in done.stdout
+    again = rsg(*TINY, "--n-batches", 5, "--soak", "3s", cwd=tmp_path)
+    assert again.returncode == 0 and len(records(tmp_path)) == 2 and "the soak is in the journal" in again.stderr
+
+
+@pytest.mark.parametrize("mode", ["infer", "forward"])
+def test_modes_are_measured_and_kept_apart(mode, tmp_path):
+    for args in ([], ["--mode", mode]): assert rsg(*TINY, *args, "--n-seconds", "0.5", "--quiet", cwd=tmp_path).returncode == 0
+    train, other = records(tmp_path)
+    assert (train.mode, other.mode, train.key != other.key, other.backward_ms) == ("train", mode, True, None)
+    assert other.throughput > train.throughput
+
+
+class Provider(BaseHTTPRequestHandler):
+    "vast.ai's record of one box, for whoever has the key."
+
+    def do_GET(self):
+        self.server.asked.append(self.headers["Authorization"])
+        body = json.dumps(dict(instances=dict(dph_total=0.4, num_gpus=1, is_bid=True))).encode()
+        self.send_response(self.server.code)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args): pass
+
+
+@pytest.fixture(params=[200, 401])
+def provider(request):
+    "The provider, and how it answers."
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+    server.asked, server.code = [], request.param
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_the_price_is_in_table_record_and_best_row_and_the_key_is_nowhere(provider, tmp_path):
+    env = dict(CONTAINER_ID="77", CONTAINER_API_KEY=KEY, RSG_VAST_URL=f"http://127.0.0.1:{provider.server_port}/api/v0")
+    done = rsg(*TINY, "--n-batches", 5, cwd=tmp_path, **env)
+    assert done.returncode == 0, done.stderr
+    assert provider.asked == [f"Bearer {KEY}"]
+    (record,) = records(tmp_path)
+    known = provider.code == 200
+    assert (record.usd_per_hour, record.usd_from, record.usd_kind) == ((0.4, "vast.ai", "spot") if known else (None, None, None))
+    if known: assert record.usd_per_msample == pytest.approx(0.4 / 3600 / record.throughput * 1e6, rel=1e-5)
+    assert ("$0.4 an hour spot, vast.ai" in done.stdout) == ("$/M" in done.stdout) == ("for a million samples" in done.stdout) == known
+    assert ("401" in done.stderr) != known
+    everything = done.stdout + done.stderr + "".join(p.read_text(errors="replace") for p in tmp_path.rglob("*") if p.is_file())
+    assert KEY not in everything
+
+
+def test_what_is_typed_comes_first(tmp_path):
+    assert rsg(*TINY, "--n-batches", 5, "--usd-per-hour", "0.35", cwd=tmp_path, CONTAINER_ID="77", CONTAINER_API_KEY=KEY).returncode == 0
+    assert records(tmp_path)[0].usd_from == "typed"
+
+
+def test_a_child_sees_no_key(monkeypatch):
+    for name in SECRETS: monkeypatch.setenv(name, KEY)
+    child = Child((sys.executable, "-c", "import json, os; input(); print(json.dumps(dict(event='env', env=dict(os.environ))))"))
+    answer = child.ask({})
+    child.end()
+    assert answer["env"] and KEY not in json.dumps(answer)
+
+
+# The parent looks at a fake GPU while a scripted child works on it.
+WATCHED = """
+import sys, time
+from ready_steady_go.campaign import Ask, run
+from ready_steady_go.journal import Journal
+from ready_steady_go.screen import Screen
+from ready_steady_go.spec import Spec
+from ready_steady_go.supervise import Child, Runner
+
+CHILD = '''
+import json, sys, time
+def say(**answer): print(json.dumps(answer), flush=True)
+for line in sys.stdin:
+    ask = json.loads(line)
+    if ask["do"] == "check":
+        specs = [dict(s, family="timm", size=224) for s in ask["specs"]]
+        say(event="checked", specs=specs, machine=dict(device="cuda", device_name="Toy GPU", pci_id="00000000:01:00.0"))
+    else:
+        time.sleep(3.3)
+        say(event="record", record=dict(model="toy", bs=8, device_name="Toy GPU", outcome="ok", throughput=100.0, step_ms=80.0))
+'''
+ask = Ask([Spec(model="toy")], [8], None, dict(run_number=1), None, Journal("x.jsonl"))
+sys.exit(run(ask, Screen(), time.monotonic(), Runner(None, lambda: Child((sys.executable, "-c", CHILD)))))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the fake library is found by the loader of Linux")
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the fake libnvidia-ml.so.1 with")
+@pytest.mark.parametrize("box,found", [("", []), ("limit=250000 reasons=0x24", ["power_limit", "throttle_thermal"])], ids=["healthy", "hot"])
+def test_the_parent_watches_while_the_child_works(box, found, tmp_path):
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-o", tmp_path / "libnvidia-ml.so.1", ROOT / "tests/fake_nvml.c"], check=True)
+    env = os.environ | dict(LD_LIBRARY_PATH=str(tmp_path), FAKE_NVML_0=box, PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", WATCHED], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (record,) = Journal(tmp_path / "x.jsonl").read()
+    assert [code for code in codes(record) if code != "few_cores"] == found
+    assert record.power_limit_default_w == 350.0 and record.temperature_c and record.sm_clock_mhz and record.power_w
+    for f in record.findings: assert f["text"][:40] in done.stderr
+    assert ("thermal" in (record.throttle or {})) == ("throttle_thermal" in found)
