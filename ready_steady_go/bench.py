@@ -110,6 +110,7 @@ def soaked(
         sustained_ci95=sustained.throughput_ci95,
         soak_s=m.duration,
         flat=m.flat,
+        windows=[(n, s * 1e3) for n, s in m.kept()[0]],  # all of them
     )
 
 # %% ../nbs/08_bench.ipynb #a764157e
@@ -154,7 +155,9 @@ class Bench:
         "The matmul rate of this box, TFLOP/s; measured before the model takes its memory, once per boot. A CPU has none."
         if self.device.type == "cpu": return None
         what = f"{self.machine.device_name} {self.machine.pci_id} {precision} torch {self.machine.pytorch}"
-        return once_per_boot(what, lambda: (matmul_ceiling(self.device, precision, CEILING_S) or {}).get("tflops"))
+        try: return once_per_boot(what, lambda: (matmul_ceiling(self.device, precision, CEILING_S) or {}).get("tflops"))
+        except RuntimeError: return None  # no room for it now; the point itself will tell what is wrong, if anything is
+        finally: free_memory(self.device)
 
     def check(
         self,
@@ -244,7 +247,9 @@ class Bench:
 
     def _look_closer(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "The passes, into the fields; what all of it finds."
-        more, found = passes(step, spec.mode, self.device, m)
+        try: more, found = passes(step, spec.mode, self.device, m)
+        except Exception as error:  # the rate was measured before, and stands
+            more, found = {}, [dict(code="passes_failed", text=f"the passes after the timed part failed: {_in_words(error)}")]
         fields |= more
         return found + clocks_finding(m, fields["wall_ms"], clock_of(self.device).ahead) + ([] if soak else steadiness(m))
 

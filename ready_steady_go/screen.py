@@ -138,6 +138,8 @@ def doubts(
     codes = dict.fromkeys(f["code"] for r in records for f in r.findings or [])
     said = [_said(records, best, code) for code in codes]
     said += [f"batch size {r.bs}: {r.error}" for r in records if r.failed and r.error and not r.findings]
+    brief = best and best.search in ("probe", "refine")
+    if brief: said.append(f"batch size {best.bs} was only looked at for a moment: --bs {best.bs} measures it until it is sure")
     return list(dict.fromkeys(said))
 
 # %% ../nbs/09a_screen.ipynb #62e5081e

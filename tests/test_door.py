@@ -28,7 +28,8 @@ def loaded(args, names=HEAVY):
     return done.stdout.splitlines()[-1].removeprefix("loaded:").split()
 
 
-LIGHT = [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
+LIGHT = [["doctor", "--help"], ["check", "--help"], ["doctor", "--require", "x"]]
+LIGHT += [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
 
 
 @pytest.mark.parametrize("args", LIGHT)
@@ -55,6 +56,15 @@ WRONG = {
     "no such option": (["--model", "resnet50", "--fp17"], "--fp16"),
     "a bare word": (["resnet50"], "--model"),
     "no value": (["--model"], "--model"),
+    "no such mode": (["--model", "resnet50", "--mode", "trian"], "did you mean 'train'"),
+    "no soak": (["--model", "resnet50", "--soak", "0"], "--soak"),
+    "a price below nothing": (["--model", "resnet50", "--usd-per-hour", "-1"], "--usd-per-hour"),
+    "a price in words": (["--model", "resnet50", "--usd-per-hour", "cheap"], "--usd-per-hour"),
+    "an option before a command": (["--fp16", "doctor"], "--fp16: it says nothing to doctor"),
+    "a rule without a number": (["doctor", "--require", "fp16>=lots"], "fp16"),
+    "a rule with a typo": (["doctor", "--require", "helthy"], "did you mean 'healthy'"),
+    "no table": (["check", "nowhere.csv"], "nowhere.csv"),
+    "no table named": (["check"], "FILE"),
     "no folder": (["--model", "resnet50", "--out", "no/such/folder.jsonl"], "there is no folder"),
 }
 
