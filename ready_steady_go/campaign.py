@@ -153,7 +153,7 @@ def _ladders(ask: Ask, specs: list[Spec], runner: Runner, screen: Screen, began:
         screen.begin(spec, known)
         if share <= 0 and i: yield from _skipped(ask, spec, runner.machine)
         else:
-            kept_s = 0 if ask.sizes else ask.soak_s or 0  # a search leaves time for the soak
+            kept_s = 0 if ask.sizes else min(ask.soak_s or 0, share / 2)  # a search leaves time for the soak
             yield from ladder(spec, search, runner, lambda until=until - kept_s: until - time.monotonic(), ask.limits, screen.beat, look)
             yield from _soaks(ask, spec, runner, screen, until, look)
         screen.end(search.why)

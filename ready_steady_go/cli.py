@@ -166,8 +166,9 @@ def _complaint(error: BaseException) -> tuple[str, int]:
 def _usage(error) -> str:
     "An error of the command line in one line, with a remedy."
     text = " ".join(error.format_message().split())
-    lost = "o such command" in text or "unexpected extra argument" in text
+    lost = "o such command" in text and "Did you mean" not in text
     hint = "; name what to train with --model, or see rsg --help" if lost else ""
+    if "unexpected extra argument" in text: hint = "; see --help for what it takes"
     return text[:1].lower() + text[1:].rstrip(".") + hint
 
 

@@ -240,6 +240,7 @@ def plus_minus(
     "A number with the digits that it has."
     if value is None: return "-"
     if not half: return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-    digits = 1 - math.floor(math.log10(half)) if f"{half:e}"[0] == "1" else -math.floor(math.log10(half))
+    last = min(half, abs(value) or half)  # a number that is less than its uncertainty is still not 0
+    digits = 1 - math.floor(math.log10(last)) if f"{last:e}"[0] == "1" else -math.floor(math.log10(last))
     if digits <= 0: return f"{round(value, digits):.0f} ± {round(half, digits):.0f}"
     return f"{value:.{digits}f} ± {half:.{digits}f}"
