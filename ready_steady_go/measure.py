@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['T975', 'TARGET', 'FEWEST_BATCHES', 'MOST_KEPT', 'LEAST_DRIFT', 'CERTAIN', 'FEWEST_WINDOWS', 'FEWEST_SECONDS',
-           'CALM_STEPS', 'CALM_SECONDS', 'MOST_DRIFT', 'SUSPECT', 'WINDOW_S', 'SAME', 'FLAT_S', 'BURST_S',
-           'SAME_DEGREES', 'SAME_CLOCK', 'HostClock', 'windows', 't975', 'batched', 'memory', 'half_width',
-           'steady_from', 'trend', 'drift', 'Measurement', 'settled', 'WarmUp', 'warm_up', 'UntilSure', 'UntilFlat',
-           'last_seconds', 'burst_and_sustained', 'measure']
+           'CALM_STEPS', 'CALM_SECONDS', 'MOST_DRIFT', 'WINDOW_S', 'SAME', 'GROWN', 'FLAT_S', 'BURST_S', 'SAME_DEGREES',
+           'SAME_CLOCK', 'HostClock', 'windows', 't975', 'batched', 'memory', 'half_width', 'steady_from', 'trend',
+           'drift', 'Measurement', 'settled', 'WarmUp', 'warm_up', 'UntilSure', 'UntilFlat', 'last_seconds',
+           'burst_and_sustained', 'measure']
 
 # %% ../nbs/02_measure.ipynb #3b7a6753
 import math
@@ -172,7 +172,7 @@ def drift(
 # %% ../nbs/02_measure.ipynb #fb66d28e
 FEWEST_WINDOWS, FEWEST_SECONDS = 10, 2.0  # no verdict of steadiness from less than this
 CALM_STEPS, CALM_SECONDS = 400, 4.0  # one of them, before rare slow steps are ruled out
-MOST_DRIFT, SUSPECT = 0.015, 2.0  # a drift that must be ruled out, and by how many standard errors
+MOST_DRIFT = 0.015  # must be ruled out
 
 
 def _joined(rows: list[tuple[int, float]], size: int) -> list[tuple[int, float]]:
@@ -344,6 +344,9 @@ def _plan(n: int, n_batches: int | None) -> Iterator[int]:
     return chain(repeat(n, n_batches // n), [n_batches % n] if n_batches % n else [])
 
 
+GROWN = 0.01  # what a trend may become until the limit
+
+
 class UntilSure:
     "The rule of a point that nobody gave a length: stop when it is sure, or at the limit."
 
@@ -356,8 +359,7 @@ class UntilSure:
         if len(m.windows) < self.next: return False
         self.next = max(len(m.windows) + 1, int(1.05 * len(m.windows)))
         change, error = m.trend
-        growing = abs(change) >= SUSPECT * error and abs(change) * self.limit_s / m.duration >= LEAST_DRIFT
-        return m.sure and not growing
+        return m.sure and (abs(change) + error) * self.limit_s / m.duration < GROWN
 
 # %% ../nbs/02_measure.ipynb #f7c10b35
 FLAT_S = 30.0  # nothing may change for this long
