@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .journal import DEFAULT, CannotWrite, Journal
 from .machine import Machine, nvidia_driver
@@ -33,6 +33,7 @@ from ready_steady_go.spec import (
     whole_number,
 )
 from .supervise import Gone, Runner, ladder, soak, tried
+from .wandb_sync import after_run, parse_wandb
 from .watch import Watch, priced
 
 # %% ../nbs/09b_campaign.ipynb #24c0cbfd
@@ -54,6 +55,7 @@ class Ask:
     fresh: bool = False  # measure again what the journal has
     soak_s: float | None = None  # repeat the best point until nothing changes, at most so long
     usd_per_hour: float | None = None  # as typed
+    wandb: dict = field(default_factory=lambda: dict(mode="off"))  # mode, project, entity, group, run_name, tags: see `after_run`
 
     def search(self, machine: Machine, known: list[Record]) -> Search | Given:
         "The search that a ladder follows, after what is known already."
@@ -77,7 +79,7 @@ class Ask:
 
 def understand(
     model, bs, precisions, size, n_seconds, n_batches, run_number, device, seed, budget, out, search_until=None, fresh=False,
-    mode="train", soak=None, usd_per_hour=None,
+    mode="train", soak=None, usd_per_hour=None, wandb=None,
 ) -> Ask:
     "The options as typed -> what they ask for; a `UserError` for what no machine can do."
     if not model: raise UserError("--model is missing: what shall be trained? For example: rsg --model resnet50 --fp16")
@@ -98,7 +100,9 @@ def understand(
     until = None if search_until is None else whole_number(search_until, "--search-until")
     sizes = parse_bs(bs)
     if sizes and until: raise UserError("--search-until: there is nothing to search with a list of batch sizes; leave one out")
-    return Ask(specs, sizes, budget_s, limits, parse_device(device), Journal(out), until, fresh, soak_s, usd)
+    wandb = dict(mode="off") if wandb is None else wandb | dict(mode=parse_wandb(wandb["mode"]))
+    if wandb["mode"] == "online" and not wandb.get("project"): raise UserError("--wandb online: where to? Name it with --project")
+    return Ask(specs, sizes, budget_s, limits, parse_device(device), Journal(out), until, fresh, soak_s, usd, wandb)
 
 # %% ../nbs/09b_campaign.ipynb #83b6f10f
 SHORTEST_SOAK_S = 10.0  # less tells nothing about heat
@@ -176,7 +180,7 @@ def benchmark(
     began: float,  # `time.monotonic()` when the budget began to run
 ) -> int:  # exit code: 0 everything was measured, 1 something failed
     "Measure everything that was asked for: each record is on disk before the next point starts."
-    failed, watch, cost = False, Watch(), Cost(ask.usd_per_hour)
+    failed, made, watch, cost = False, [], Watch(), Cost(ask.usd_per_hour)
     specs = runner.check(ask.specs)
     screen.machine(runner.machine)
     _say_device(ask, runner.machine, screen)
@@ -188,7 +192,10 @@ def benchmark(
             try: _keep(ask.journal, record)
             finally: screen.point(record)
             failed |= record.failed
+            made.append(record)
     finally: watch.end()
+    runner.end()  # nothing is timed any more
+    if said := after_run(journal=str(ask.journal.path), records=made, **ask.wandb): screen.note(said)
     return int(failed)
 
 

@@ -206,6 +206,20 @@ def test_what_is_typed_comes_first(tmp_path):
     assert records(tmp_path)[0].usd_from == "typed"
 
 
+@pytest.mark.parametrize("package", ["there", "broken"])
+def test_wandb_that_is_down_or_broken_costs_one_line(package, tmp_path):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb/__init__.py").write_text("raise ImportError('a broken install')")
+    env = dict(WANDB_API_KEY=KEY * 3, WANDB_BASE_URL="http://127.0.0.1:9")
+    if package == "broken": env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
+    (tmp_path / "here").mkdir()
+    done = rsg(*TINY, "--n-batches", 5, "--project", "p", cwd=tmp_path / "here", **env)
+    assert (done.returncode, len(records(tmp_path / "here"))) == (0, 1), done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "W&B" in line]
+    assert "rsg push --project p rsg-results.jsonl" in line
+    assert KEY not in done.stdout + done.stderr
+
+
 def test_a_child_sees_no_key(monkeypatch):
     for name in SECRETS: monkeypatch.setenv(name, KEY)
     child = Child((sys.executable, "-c", "import json, os; input(); print(json.dumps(dict(event='env', env=dict(os.environ))))"))

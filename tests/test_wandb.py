@@ -1,0 +1,417 @@
+"The real W&B client against a server of our own on loopback: pushed, proven, private, and never for long."
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+from wandb_server import KEY, serving
+
+from ready_steady_go import wandb_sync
+from ready_steady_go.journal import Journal
+from ready_steady_go.machine import Machine
+from ready_steady_go.measure import Measurement
+from ready_steady_go.record import Record, make_record, sealed
+from ready_steady_go.spec import Spec
+from ready_steady_go.wandb_sync import after_run, offline, pull, pull_command, push, push_command, run_of
+
+pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
+
+GPU = Machine(device="cuda", device_name="Toy GPU 3000", gpu_mem=25_438_126_080, driver="550.54.15", pytorch="2.4.1+cu121", cuda="12.1")
+SPEC = Spec(model="resnet50", family="timm", precision="fp16", size=224)
+DEAD_S = 40  # what a dead server may cost in all
+
+
+def point(bs=8, **more):
+    "A record of a result."
+    return make_record(replace(SPEC, bs=bs), GPU, Measurement(bs=bs, windows=[(10, 0.79 + i % 3 / 1e3) for i in range(12)]), **more)
+
+
+def by_id(records):
+    "Records in an order of their own."
+    return sorted(records, key=lambda r: r.id)
+
+
+def processes(home):
+    "Environment and command line of each other process that lives in this home."
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (folder / "environ").read_bytes()
+            if folder.name == str(os.getpid()) or f"HOME={home}\0".encode() not in environ: continue
+            yield environ + (folder / "cmdline").read_bytes()
+        except OSError: pass  # it has ended
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    "A server that the environment names, with a key; a home without anything. No test takes long, and nothing that it started outlives it."
+    with serving() as server:
+        for name in [n for n in os.environ if n.startswith("WANDB")]: monkeypatch.delenv(name)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        begun = time.monotonic()
+        yield server
+        assert time.monotonic() - begun < DEAD_S
+        while left := list(processes(tmp_path)): assert time.monotonic() - begun < DEAD_S, left
+
+
+# Pushed and proven
+
+
+def test_pushed_read_back_and_pushed_again(server):
+    records = [point(8), point(16), make_record(replace(SPEC, bs=32), GPU, outcome="oom"), point(64, outcome="impossible", plausible=False)]
+    first, again = push(records, "p"), push(records, "p")
+    assert (first.pushed, first.proven, first.known, first.failed, first.skipped) == (3, 3, 0, [], 1)
+    assert (again.pushed, again.proven, again.known, again.failed) == (0, 0, 3, [])
+    runs = server.runs("toy", "p")
+    assert {run["state"] for run in runs.values()} == {"finished"} and [run["history"] for run in runs.values()] == [0, 0, 0]
+    run = runs[f"rsg-{records[0].id}"]
+    assert (run["jobType"], run["group"], run["tags"]) == ("bench", records[0].key, ["Toy GPU 3000", "resnet50", "fp16"])
+    assert {k: v["value"] for k, v in run["config"].items()}.items() >= dict(model="resnet50", device_name="Toy GPU 3000", size=224).items()
+    assert first.urls[f"rsg-{records[0].id}"].startswith(server.url)
+    assert by_id(pull("toy/p")) == by_id(records[:3])
+
+
+def test_names_that_the_user_gave(server):
+    push([point()], "toy/p", group="night", run_name="my box", tags=["spot"])
+    (run,) = server.runs("toy", "p").values()
+    assert (run["group"], run["tags"][-1]) == ("night", "spot") and run["displayName"].startswith("my box resnet50 fp16")
+
+
+BENT = dict(
+    error="größer 模型 🤖 \"quoted\" \\ \t", throttle={}, findings=[], drift=2.0, busy=1.0, usd_per_hour=1e300, energy_j=1e-300, mfu=None,
+    windows=[[10, 790.0 + i] for i in range(9000)], gpu_mem=2**53 + 1, plausible=True,
+)  # fmt: skip
+
+
+def test_values_that_wandb_bends_come_back_as_they_are_in_the_journal(server, tmp_path):
+    odd = make_record(replace(SPEC, bs=8, model="größe"), replace(GPU, device_name="Toy GPU ½"), ceiling_share=float("nan"))
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append(sealed(replace(odd, **BENT)))
+    assert not push(journal.read(), "p").failed
+    out = tmp_path / "pulled.jsonl"
+    assert pull_command("toy/p", str(out)) == 0
+    assert Journal(out).read() == journal.read() and out.read_bytes() == journal.path.read_bytes()
+    assert pull_command("toy/p", str(out)) == 0 and len(Journal(out).read()) == 1  # nothing is added twice
+
+
+def test_numbers_that_are_not_of_python(server):
+    class Scalar:
+        "As numpy's."
+        def __init__(self, value): self.value = value
+        def item(self): return self.value
+
+    record = replace(point(), n_items=Scalar(640), busy=Scalar(0.5), mfu=float("inf"))
+    assert not push([record], "p").failed
+    (back,) = pull("toy/p")
+    assert (back.n_items, back.busy, back.mfu) == (640, 0.5, None)
+
+
+def test_two_pushers_at_once(server):
+    records, results = [point(bs) for bs in range(1, 13)], []
+    threads = [threading.Thread(target=lambda: results.append(push(records, "p"))) for _ in range(2)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert [r.failed for r in results] == [[], []] and len(server.runs("toy", "p")) == 12
+    assert len(list(pull("toy/p"))) == 12
+
+
+def test_what_is_deleted_stays_deleted(server, hasty):
+    records = [point(8), point(16)]
+    server.deleted.add(("toy", "p", f"rsg-{records[0].id}"))
+    for _ in range(2):
+        result = push(records, "p")
+        assert (result.deleted, result.failed) == ([f"rsg-{records[0].id}"], [])
+    assert list(server.runs("toy", "p")) == [f"rsg-{records[1].id}"]
+
+
+# Other people's runs
+
+
+def test_the_originals_runs_become_records(server):
+    theirs = dict(device_name="Toy GPU 1000", model="resnet18", bs=32, fp16=True, throughput=412.5, duration=10.01, n_items=4128)
+    server.put("xl0", "rsg", "1ab2", summary=theirs | dict(pytorch="1.12.1", loss=0.5, n_seconds=10))
+    server.put("xl0", "rsg", "2ab3", summary=dict(loss=1))
+    server.put("xl0", "rsg", "3ab4", summary=theirs, state="crashed")
+    left = []
+    (record,) = pull("https://wandb.ai/xl0/rsg/workspace", left=left)
+    assert {k: getattr(record, k) for k in theirs} == theirs and record.ok
+    unknown = {f.name for f in fields(Record) if getattr(record, f.name) is None}
+    assert {"rsg_version", "optimizer", "layout", "mode", "seed", "n_gpus", "family", "throughput_ci95", "plausible"} <= unknown
+    assert [id for id, _ in left] == ["2ab3"]
+    assert list(pull("xl0/rsg")) == [record]
+
+
+def test_filters(server, tmp_path):
+    push([point(8), make_record(replace(SPEC, bs=8, precision="bf16"), GPU)], "p", group="g")
+    assert [r.precision for r in pull("toy/p", {"config.precision": "bf16"})] == ["bf16"]
+    assert pull_command("toy/p", str(tmp_path / "j"), '{"config.model": "resnet50"}', group="g", tags=["fp16"]) == 0
+    assert [r.precision for r in Journal(tmp_path / "j").read()] == ["fp16"]
+
+
+def test_ten_thousand_runs(server, tmp_path, capsys):
+    run = run_of(point())
+    for i in range(10_000): server.put("toy", "many", f"r{i}", summary=dict(model="resnet50", bs=8, fp16=True, throughput=100.0 + i))
+    server.put("toy", "many", run["id"], summary=run["summary"])
+    assert pull_command("toy/many", str(tmp_path / "j")) == 0
+    assert len(Journal(tmp_path / "j").read()) == 10_001 and server.requests.count("Runs") == 10_001 // wandb_sync.PAGE + 1
+    assert capsys.readouterr().out == f"10001 records in {tmp_path / 'j'}\n"
+
+
+ORIGINALS_STEPS = """
+import wandb
+
+runs = wandb.Api().runs("toy/p")
+rows = [dict(run.summary) | dict(id=run.id) for run in runs if run.state == "finished"]
+table = [[row.get(name) for name in ("device_name", "model", "bs", "fp16", "throughput")] for row in rows]
+best = {}
+for gpu, model, bs, fp16, throughput in (row for row in table if None not in row):
+    bar = gpu, model, "FP16" if fp16 else "FP32"
+    best[bar] = max(best.get(bar, 0), throughput)
+print(sorted(best.items()))
+"""
+
+
+def test_the_originals_table_from_our_runs(server, tmp_path):
+    other = lambda bs, **spec: make_record(replace(SPEC, bs=bs, **spec), GPU, Measurement(bs=bs, windows=[(10, 0.01)] * 12))
+    slow, fast, fp32 = point(8), point(16), other(8, precision="fp32")
+    oom = make_record(replace(SPEC, bs=32), GPU, outcome="oom")
+    push([slow, fast, fp32, oom, other(512, mode="infer"), other(512, precision="bf16")], "p")
+    done = subprocess.run([sys.executable, "-c", ORIGINALS_STEPS], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    bars = [(("Toy GPU 3000", "resnet50", "FP16"), fast.throughput), (("Toy GPU 3000", "resnet50", "FP32"), fp32.throughput)]
+    assert ast.literal_eval(done.stdout.splitlines()[-1]) == bars, done.stderr
+
+
+# A server that fails
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    "Fewer retries and short waits: what happens is the same, sooner."
+    monkeypatch.setattr(wandb_sync, "LATER_S", (0, 0.2))
+    monkeypatch.setattr(wandb_sync, "STALL_S", 6.0)
+    monkeypatch.setattr(wandb_sync, "QUIET_S", 10.0)
+    soon = {name: 1 for name in wandb_sync.PATIENCE if "retry_max" in name}
+    monkeypatch.setattr(wandb_sync, "PATIENCE", wandb_sync.PATIENCE | soon)
+
+
+ALWAYS = {"401": 401, "403": 403, "404": 404, "500": 500, "a dropped connection": "drop", "a black hole": "hang"}
+
+
+@pytest.mark.parametrize("fault", ALWAYS.values(), ids=ALWAYS.keys())
+def test_a_server_that_never_works(server, fault):
+    server.faults["*"] = fault
+    result = push([point(bs) for bs in range(1, 41)], "p")
+    assert len(result.failed) == 40 and result.proven == 0
+    assert server.url in result.failed[0][1] and KEY not in str(result)
+    with pytest.raises(RuntimeError, match=server.url): list(pull("toy/p"))
+
+
+def test_a_refused_connection(server):
+    server.server_close(), server.shutdown()
+    assert "refused" in push([point()], "p").failed[0][1]
+
+
+IN_INIT = {"401": 401, "404": 404, "500": 500, "black hole": "hang"}
+
+
+@pytest.mark.parametrize("fault", IN_INIT.values(), ids=IN_INIT.keys())
+def test_a_server_that_takes_no_runs(server, fault, hasty):
+    server.faults["UpsertBucket"] = fault
+    result = push([point(bs) for bs in range(1, 20)], "p")
+    assert len(result.failed) == 19 and result.proven == 0 and "\n" not in result.failed[0][1]
+
+
+def test_one_500(server, hasty):
+    for name in ("UpsertBucket", "stream", "Runs", "Viewer"): server.faults[name] = [500]
+    assert not push([point(8), point(16)], "p").failed
+
+
+def test_a_slow_server(server):
+    server.delay = 0.7
+    assert push([point(8), point(16)], "p").proven == 2
+
+
+def test_a_server_that_dies_in_the_middle(server):
+    def die():
+        while len(server.runs("toy", "p")) < 60: time.sleep(0.01)
+        server.faults["*"] = "hang"
+
+    threading.Thread(target=die, daemon=True).start()
+    records = [point(bs) for bs in range(1, 200)]
+    result = push(records, "p")
+    assert len(result.failed) + result.proven == 199 and len(result.failed) > 100
+    server.faults.clear(), server.gone.set()
+
+
+def test_what_a_dead_server_kept_is_pushed_later(server, hasty):
+    server.faults["stream"] = 500
+    records = [point(8), point(16)]
+    assert len(push(records, "p").failed) == 2
+    server.faults.clear()
+    assert not push(records, "p").failed and by_id(pull("toy/p")) == by_id(records)
+
+
+def test_a_lost_summary_behind_a_200(server, hasty):
+    server.faults["summary"] = "lose"
+    result = push([point()], "p")
+    assert result.pushed == 1 and result.proven == 0
+    assert result.failed[0][1] == "it was sent, but W&B does not have it whole"
+
+
+# Private
+
+MARKED = """
+import os, socket, sys, json
+sys.argv[1:] = ["--secret", "MARKER"]
+socket.gethostname = lambda: "MARKER-host"
+from ready_steady_go.journal import Journal
+from ready_steady_go.wandb_sync import push
+result = push(Journal(os.environ["JOURNAL"]).read(), "p")
+print(json.dumps([result.proven, result.failed]))
+"""
+
+
+def test_nothing_of_the_host_reaches_the_server(server, tmp_path):
+    server.keep = True
+    (tmp_path / "sitecustomize.py").write_text("import socket; socket.gethostname = lambda: 'MARKER-host'\n")
+    home = tmp_path / "MARKER-home" / "MARKER-work"
+    home.mkdir(parents=True)
+    git = ["git", "-C", str(home), "-c", "user.name=MARKER", "-c", "user.email=MARKER@example.invalid"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "remote", "add", "origin", "https://MARKER@example.invalid/MARKER.git"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "MARKER"], check=True)
+    (home / "wandb").mkdir()
+    (home / "wandb" / "settings").write_text("[default]\nnotes = MARKER\n")
+    (home.parent / ".config" / "wandb").mkdir(parents=True)
+    (home.parent / ".config" / "wandb" / "settings").write_text("[default]\nnotes = MARKER\nsave_code = true\n")
+    journal = Journal(home / "j.jsonl")
+    journal.append(point())
+    names = "NOTES HOST USERNAME USER_EMAIL PROGRAM NAME RUN_GROUP TAGS RUN_ID GIT_REMOTE_URL GIT_COMMIT JOB_NAME ENTITY PROJECT SWEEP_ID"
+    env = {f"WANDB_{name}": "MARKER" for name in names.split()}
+    env |= dict.fromkeys(("USER", "LOGNAME", "HOSTNAME", "EMAIL", "MY_SECRET"), "MARKER")
+    env |= dict(WANDB_SAVE_CODE="true", WANDB_CONSOLE="wrap", WANDB_MODE="offline", HOME=str(home.parent), TMPDIR=str(home))
+    env |= dict(JOURNAL=str(journal.path), PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
+    command = [sys.executable, "-c", MARKED, "MARKER"]
+    done = subprocess.run(command, env=os.environ | env, cwd=home, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout) == [1, []], done.stderr
+    seen = b"".join(server.seen)
+    assert b"rsg_line" in seen and b"MARKER" not in seen
+    for word in (os.uname().nodename, KEY): assert word.encode() not in seen
+    assert [p.name for p in home.iterdir() if p.name.startswith("rsg-")] == []  # the scratch folder is gone
+
+
+def test_the_key_is_in_no_environment_and_on_no_command_line(server, monkeypatch):
+    seen, start = [], subprocess.Popen.__init__
+
+    def spy(self, command, *args, env=None, **more):
+        seen.append((command, env))
+        start(self, command, *args, env=env, **more)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", spy)
+    server.delay = 0.2
+    found = []
+
+    def look():
+        while not server.gone.is_set(): found.extend(processes(os.environ["HOME"]))
+
+    threading.Thread(target=look, daemon=True).start()
+    push([point()], "p")
+    assert seen and KEY not in str(seen)
+    assert any(b"wandb-core" in text for text in found) and not any(KEY.encode() in text for text in found)
+
+
+# Without a key, a network, a package
+
+
+@pytest.fixture
+def no_wandb(tmp_path, monkeypatch):
+    "An import of wandb that fails."
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "wandb.py").write_text("raise ImportError('libwandb.so: cannot open')")
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_an_import_that_fails(server, no_wandb, capsys, tmp_path):
+    line = after_run("online", "j.jsonl", [point()], "p")
+    assert "wandb cannot be imported (libwandb.so: cannot open)" in line and "\n" not in line
+    assert "rsg push --project p j.jsonl" in line
+
+
+def test_no_package(server, monkeypatch):
+    monkeypatch.setattr(wandb_sync.importlib.util, "find_spec", lambda name: None)
+    assert "wandb is not installed: pip install" in after_run("online", "j.jsonl", [point()], "p")
+
+
+def test_no_key(server, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert "there is no key for W&B" in push([point()], "p").failed[0][1]
+    assert after_run("auto", "j.jsonl", [point()], "p").startswith("not pushed to W&B; to do it later")
+    assert server.requests == []
+
+
+def test_a_key_in_netrc(server, monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY")
+    (tmp_path / ".netrc").write_text(f"machine 127.0.0.1:{server.server_port}\n  login user\n  password {KEY}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    line = after_run("auto", "j.jsonl", [point()], "p")
+    assert line.startswith("W&B: 1 pushed, 1 proven") and server.url in line
+    monkeypatch.delenv("WANDB_BASE_URL")
+    assert not wandb_sync.has_key()  # that key is for another server
+    (tmp_path / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
+    assert wandb_sync.has_key()
+
+
+def test_the_end_of_a_benchmark(server, hasty):
+    records = [point()]
+    assert after_run("off", "j", records, "p") == ""
+    assert "rsg push --project NAME j" in after_run("auto", "j", records)
+    assert after_run("online", "j", records, "p").startswith("W&B: 1 pushed, 1 proven")
+    server.faults["*"] = 500
+    assert "1 failed" in after_run("auto", "j", [point(16)], "p")
+
+
+# The commands
+
+
+def test_the_command_that_pushes(server, hasty, tmp_path, capsys):
+    journal = Journal(tmp_path / "j.jsonl")
+    for bs in (8, 16): journal.append(point(bs))
+    server.faults["summary"] = "lose"
+    assert push_command([str(journal.path)], "p", tags=["x"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("2 pushed, 0 proven, 2 failed: it was sent")
+    assert said.err == f"try again: rsg push --project p --tag x {journal.path}\n"
+    server.faults.clear()
+    assert push_command([str(journal.path)], "p") == 0
+    assert capsys.readouterr().out.startswith("2 pushed, 2 proven\nhttp")
+    assert push_command([str(journal.path)], "p") == 0
+    assert capsys.readouterr().out == "0 pushed, 0 proven, 2 there before\n"
+
+
+def test_offline_runs_that_wandb_can_sync(server, tmp_path):
+    assert offline([point(8), point(16)], str(tmp_path)) == 2
+    folders = sorted(tmp_path.glob("wandb/offline-run-*"))
+    assert len(folders) == 2 and all(list(f.glob("*.wandb")) and not list(f.glob("logs")) for f in folders)
+    host = os.uname().nodename.encode()
+    assert not any(host in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_every_number_of_a_record_is_in_the_summary():
+    record = point(8, **{f.name: 1 for f in fields(Record) if f.type in (float | None, int | None) and f.name not in ("size", "bs")})
+    numbers = {k for k, v in asdict(record).items() if isinstance(v, (int, float))}
+    assert numbers <= run_of(record)["summary"].keys()
+
+
+def test_a_client_that_ends_early(server, monkeypatch, hasty):
+    monkeypatch.setattr(wandb_sync, "CLIENT", (sys.executable, "-c", "print('{\"sign\": \"online\"}')"))
+    assert "ended early" in push([point()], "p").failed[0][1]
+    with pytest.raises(RuntimeError, match="ended early"): list(pull("toy/p"))
