@@ -80,7 +80,8 @@ def counted(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 # %% ../nbs/04b_flops.ipynb #5318167d
-SAME_WORK = dict(bs=None, seed=0, precision="fp32", mode="train", layout="nchw", optimizer="sgd", n_gpus=1)
+SAME_WORK = dict(bs=None, seed=0, precision="fp32", mode="train", layout="nchw", n_gpus=1)
+SAME_WORK |= dict.fromkeys(("optimizer", "attention", "clip", "lr"))
 
 
 def _merged(model):

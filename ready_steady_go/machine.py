@@ -96,6 +96,7 @@ class Machine:
     cuda: str | None = None  # of the torch build; for ROCm, its HIP version
     cudnn: str | None = None
     timm: str | None = None
+    transformers: str | None = None
     python: str = platform.python_version()
     platform: str = platform.platform()
     cpu: str | None = None
@@ -147,6 +148,7 @@ def look_at(
         cuda=torch.version.cuda or torch.version.hip,
         cudnn=None if on_cpu else _cudnn(torch),
         timm=_version("timm"),
+        transformers=_version("transformers"),
         cpu=cpu_name(),
         cpu_cores=cpu_cores(),
         ram_bytes=ram_bytes(),

@@ -41,9 +41,20 @@ class Record:
     size: int | str | None = None  # image side, pixels, or `heightxwidth`
     channels: int | None = None  # of an image
     classes: int | None = None  # outputs of the classifier; 0: the model has none
+    task: str | None = None  # of a model of text: classify, or lm for the next token at each token
     seq_len: int | None = None  # tokens in a sample; None for images
+    attention: str | None = None  # how it is computed: eager, sdpa, flash; None: nobody knows, or there is none
+    cell: str | None = None  # of a recurrent model: LSTM, GRU, RNN
+    layers: int | None = None  # of a recurrent model, or where they are not the model's own
+    emb_dim: int | None = None  # features of a token's embedding, of a recurrent model
+    hid_dim: int | None = None  # units of a recurrent layer
+    tied: bool | None = None  # the embedding's weights are the output's too, of a recurrent model
+    vocab: int | None = None  # tokens that there are
+    dropout: float | None = None  # share of values dropped between recurrent layers
     layout: str = "nchw"
-    optimizer: str = "sgd"
+    optimizer: str | None = "sgd"
+    lr: float | None = None  # learning rate; None: 1e-5
+    clip: float | None = None  # largest norm of all gradients together; None: they are not clipped
     compile: str | None = None  # backend of torch.compile; None: eager
     grad_accum: int = 1  # batches that share an optimizer step
     checkpointing: bool = False  # activations computed twice to save memory
@@ -84,7 +95,7 @@ class Record:
     energy_from: str | None = None  # `counter` of the GPU, or `power` integrated where it has none
     joules_per_step: float | None = None
     samples_per_joule: float | None = None
-    tokens_per_s: float | None = None
+    tokens_per_s: float | None = None  # throughput x seq_len
     windows: list | None = None  # [steps, milliseconds] of each timed window
     windows_warmup: int | None = None  # how many of them, at the beginning, turned out to be warm-up and are not counted
     burst_throughput: float | None = None  # of a soak: over its first 5 s, samples/s
@@ -114,6 +125,7 @@ class Record:
     cuda: str | None = None
     cudnn: str | None = None
     timm: str | None = None
+    transformers: str | None = None
     python: str | None = None
     platform: str | None = None
     cpu: str | None = None
@@ -174,6 +186,11 @@ def _numbers(m: Measurement | None) -> dict:
     return {name: getattr(m, name) for name in names.split()} | dict(windows=[(n, s * 1e3) for n, s in kept], windows_warmup=late)
 
 
+def _tokens(spec: Spec, m: Measurement) -> dict:
+    "The rate in tokens, where samples are made of them."
+    return dict(tokens_per_s=m.throughput and m.throughput * spec.seq_len) if spec.seq_len else {}
+
+
 def _major(version: str | None, parts: int = 1) -> str | None:
     "The leading parts of a version: what must agree between comparable results."
     return version and ".".join(version.split("+")[0].split(".")[:parts])
@@ -200,7 +217,8 @@ def make_record(
     **more,  # further fields by name: outcome, error, findings, ...
 ) -> Record:
     "A record with its time, key and id."
-    about = {f.name: getattr(spec, f.name) for f in fields(Spec)} | (asdict(machine) if machine else {}) | _numbers(measured) | more
+    numbers = _numbers(measured) | (_tokens(spec, measured) if measured else {})
+    about = {f.name: getattr(spec, f.name) for f in fields(Spec)} | (asdict(machine) if machine else {}) | numbers | more
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return sealed(Record(**{k: _plain(v) for k, v in about.items()}, fp16=spec.precision == "fp16", time=now))
 

@@ -169,7 +169,7 @@ class Screen:
     def begin(self, spec: Spec, known: list[Record] = ()) -> None:
         "Begin the table of a ladder, with what an earlier run measured."
         self.rows = []
-        if not self.as_json: self.out(f"\n{spec}, {spec.size} px", self.head)
+        if not self.as_json: self.out("\n" + ", ".join(filter(None, (str(spec), spec.sample))), self.head)
         for r in known: self.point(r)
         points = f"{len(known)} points are" if len(known) > 1 else "1 point is"
         if known: self.note(f"{points} from the journal; --fresh measures again")

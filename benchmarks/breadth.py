@@ -1,0 +1,165 @@
+"""How much of what timm and transformers have can be benchmarked.
+
+    python benchmarks/breadth.py [--families timm,hf] [--sample 60] [--seed 0]
+
+Builds every timm model, and every architecture that transformers has for classifying sequences and for predicting tokens, on the meta
+device, with the configuration that `rsg` would train. Then a seeded sample of them does one real training step on the CPU: small pictures,
+few tokens, and of the transformers two layers, small experts and a small vocabulary, where the architecture can be had so. What does not
+work is listed with its reason; a reason that `rsg` would not give in one plain line is counted as a traceback. The last line is one JSON
+object; exit 1 below 98 % of timm, 95 % of transformers or 95 % of the steps, or with a traceback.
+"""
+
+import argparse
+import json
+import random
+import signal
+import sys
+import time
+import warnings
+from contextlib import contextmanager, nullcontext
+
+from ready_steady_go.families import load, resolve
+from ready_steady_go.spec import Spec, UserError
+
+LEAST = dict(timm=0.98, hf=0.95, steps=0.95)
+STEP_S = 60  # seconds that one model may take for building and stepping
+MOST_PARAMS = 1e9  # of a model that is trained here: with gradients 8 GB
+
+
+class Slow(Exception):
+    "It takes longer than this machine has time for."
+
+
+def _alarm(signum, frame): raise Slow(f"not done within {STEP_S} s")
+
+
+def plain(error):
+    "The reason in one line, and whether it is one that `rsg` itself would give."
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError): return text[:220], "\n" not in str(error)
+    return f"{type(error).__name__}: {text}"[:220], False
+
+
+def attempt(do, family, name, task):
+    "Do it within the time; returns why it did not work, or None, and whether that is a plain line."
+    signal.alarm(STEP_S)
+    try: do(family, name, task)
+    except Exception as error: return plain(error)
+    finally: signal.alarm(0)
+    return None, True
+
+
+def asked(families):
+    "Every (family, model, task)."
+    if "timm" in families: yield from (("timm", name, None) for name in load("timm").names())
+    if "hf" in families: yield from (("hf", name, task) for task in ("classify", "lm") for name in load("hf").architectures(task))
+
+
+def on_meta(family, name, task):
+    "The number of parameters of the model as `rsg` would build it."
+    import torch
+
+    spec = resolve(Spec(model=f"{family}:{name}", task=task))
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return sum(p.numel() for p in load(family).build(spec, "meta").model.parameters())
+
+
+# What makes layers small, where the configuration has it, and disagrees with nothing else: few experts, and few features inside of them.
+FEW = dict(
+    num_experts=4, n_routed_experts=4, num_local_experts=4, moe_num_experts=4, num_experts_per_tok=2, moe_k=2, n_group=1, topk_group=1,
+    first_k_dense_replace=1, intermediate_size=512, moe_intermediate_size=256,
+)  # fmt: skip
+
+
+@contextmanager
+def small_layers():
+    "While it lasts, transformers' configurations have small layers by default."
+    from transformers import AutoConfig
+
+    usual = AutoConfig.for_model
+
+    def small(arch, **more):
+        own = usual(arch, **more)
+        few = {name: value for name, value in FEW.items() if isinstance(getattr(own, name, None), int) and name not in more}
+        return usual(arch, **more, **few) if few else own
+
+    AutoConfig.for_model = small
+    try: yield
+    finally: AutoConfig.for_model = usual
+
+
+def smallest(family, name, task):
+    "The spec of the smallest model of that name that can be had by options."
+    text = dict(seq_len=16)
+    pictures, texts = [dict(size=64), dict(size=128)], [dict(layers=2, vocab=1024) | text, dict(vocab=1024) | text, text]
+    for options in pictures if family == "timm" else texts:
+        try: return resolve(Spec(model=f"{family}:{name}", task=task, **options))
+        except UserError: continue
+    return resolve(Spec(model=f"{family}:{name}", task=task))
+
+
+def step(family, name, task):
+    "One real training step."
+    import torch
+
+    from ready_steady_go.workload import TrainStep, trouble
+
+    spec = smallest(family, name, task)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        params = sum(p.numel() for p in load(family).build(spec, "meta").model.parameters())
+    if params > MOST_PARAMS: raise UserError(f"{params / 1e9:.1f} G parameters: too large for this machine")
+    one = TrainStep(load(family).build(spec, "cpu"), "fp32", 2)
+    one()
+    if wrong := trouble(one): raise UserError(wrong["text"])
+
+
+def failures(what, do):
+    "Do it for each; returns [(family, name, task, reason, plain)] of those that did not work."
+    bad, began = [], time.monotonic()
+    for i, one in enumerate(what, 1):
+        reason, is_plain = attempt(do, *one)
+        if reason: bad.append((*one, reason, is_plain)); print(*one[:2], reason, file=sys.stderr, flush=True)
+        if i % 50 == 0: print(f"{i}/{len(what)}, {time.monotonic() - began:.0f} s: {len(bad)} did not work", file=sys.stderr, flush=True)
+    return bad
+
+
+def tell(title, what, bad):
+    "Print shares by family, and the reasons; returns the shares."
+    shares = {}
+    print(f"\n{title}")
+    for family in dict.fromkeys(f for f, *_ in what):
+        n, lost = sum(f == family for f, *_ in what), [b for b in bad if b[0] == family]
+        shares[family] = 1 - len(lost) / n
+        print(f"  {family}: {n - len(lost)} of {n}, {shares[family]:.1%}")
+        for _, name, task, reason, is_plain in lost:
+            print(f"    {name}{f' ({task})' if task else ''}: {'' if is_plain else 'TRACEBACK '}{reason}")
+    return shares
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", default="timm,hf", help="which of them, separated by commas")
+    parser.add_argument("--sample", type=int, default=60, help="how many do a step")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGALRM, _alarm)
+    everything = list(asked(arguments.families.split(",")))
+    bad = failures(everything, on_meta)
+    built = tell("built on the meta device", everything, bad)
+    lost = {b[:3] for b in bad}
+    works = [w for w in everything if w not in lost]
+    rng, families = random.Random(arguments.seed), list(dict.fromkeys(f for f, *_ in everything))
+    each = {f: [w for w in works if w[0] == f] for f in families}
+    n = arguments.sample // len(families)  # as many of each family
+    sample = [w for f in families for w in rng.sample(each[f], min(len(each[f]), n))]
+    with small_layers() if "hf" in families else nullcontext(): stuck = failures(sample, step)
+    tell("one training step", sample, stuck)
+    steps, tracebacks = 1 - len(stuck) / max(1, len(sample)), sum(not b[-1] for b in bad + stuck)
+    about = dict(n=len(everything), sample=len(sample), seed=arguments.seed, tracebacks=tracebacks)
+    print(json.dumps(dict(built={f: round(share, 4) for f, share in built.items()}, steps=round(steps, 4), **about)))
+    sys.exit(any(share < LEAST[f] for f, share in built.items()) or steps < LEAST["steps"] or tracebacks > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"transformers' models: published shapes, a seeded sample that trains a step, and one plain line for what cannot be had."
+
+import importlib.util
+import random
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ready_steady_go.families import load, resolve
+from ready_steady_go.flops import SHAPES, forward_flops
+from ready_steady_go.spec import Spec, UserError
+from ready_steady_go.workload import STEPS, TrainStep, trouble
+
+family = load("hf")
+INSTALLED = importlib.util.find_spec("transformers") is not None
+needs_transformers = pytest.mark.skipif(not INSTALLED, reason="transformers is not installed")
+
+
+@needs_transformers
+@pytest.mark.parametrize("name", family.FRIENDLY)
+def test_a_friendly_name_has_the_published_parameters(name):
+    spec = resolve(Spec(model=name if name != "vit-base-patch16-224" else f"hf:{name}"))
+    assert spec.family == "hf"
+    assert sum(p.numel() for p in family.build(spec, "meta").model.parameters()) == family.FRIENDLY[name].params
+
+
+@needs_transformers
+def test_distilbert_is_the_one_of_the_published_comparison():
+    spec = resolve(Spec(model="distilbert-base-cased"))
+    assert (spec.vocab, spec.classes, spec.task) == (28996, 3, "classify")
+
+
+# multiply-adds in units of 10^9 of one forward pass, without heads: see `flops.SHAPES` and the papers
+GMAC = {"bert-base": 11.17, "distilbert-base-cased": 5.59, "roberta-base": 11.17, "bert-large": 39.46}
+
+
+@needs_transformers
+@pytest.mark.parametrize("name, gmac", GMAC.items())
+def test_flops_of_encoders(name, gmac):
+    assert forward_flops(resolve(Spec(model=name, seq_len=128))) / 2e9 == pytest.approx(gmac, rel=0.02)
+
+
+@needs_transformers
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-medium", "llama-3.2-1b", "qwen2.5-0.5b"])
+def test_flops_of_decoders(name):
+    "torch counts attention without its causal mask, which the published shapes have: at 128 tokens that is less than 2 %."
+    spec = resolve(Spec(model=name))
+    assert forward_flops(spec) == pytest.approx(SHAPES[name].flops(128), rel=0.02)
+    assert forward_flops(replace(spec, attention="eager", precision="bf16", lr=0.1)) == forward_flops(spec)
+
+
+def tiny(name, task, **more):
+    "A model of few layers and a small vocabulary."
+    return resolve(Spec(model=f"hf:{name}", task=task, layers=2, vocab=512, seq_len=16, **more))
+
+
+# The architectures whose default is small enough for two shared cores, a seeded choice of which is trained.
+LIGHT = (
+    "albert bert big_bird bloom camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie flaubert fnet "
+    "gpt2 ibert layoutlm longformer luke mamba megatron-bert mobilebert modernbert mpnet nystromformer openai-gpt opt rembert "
+    "roberta roberta-prelayernorm roc_bert roformer squeezebert xlm xlm-roberta xlnet xmod yoso biogpt codegen ctrl "
+).split()
+
+
+@needs_transformers
+@pytest.mark.parametrize("name", sorted(random.Random(5).sample(LIGHT, 10)))
+def test_a_sampled_architecture_trains_a_step(name):
+    if name not in family.names(): pytest.skip("this transformers does not have it")
+    spec = tiny(name, None)
+    step = TrainStep(family.build(spec, "cpu"), "fp32", 2)
+    step()
+    assert step.inputs.shape == (2, 16) and trouble(step) is None
+
+
+@needs_transformers
+@pytest.mark.parametrize("name, task", [("bert", "classify"), ("gpt2", "lm"), ("gpt2", "classify"), ("bert", "lm")])
+@pytest.mark.parametrize("mode", STEPS)
+def test_modes(name, task, mode):
+    spec = tiny(name, task, precision="bf16", mode=mode)
+    step = STEPS[mode](family.build(spec, "cpu"), "bf16", 2)
+    step()
+    assert trouble(step) is None
+    if mode == "infer": assert step.loss.shape == ((2, 16, 512) if task == "lm" else (2, 2))
+
+
+@needs_transformers
+def test_the_same_seed_draws_the_same_tokens_and_no_special_ones():
+    def batch(seed):
+        work = family.build(tiny("bert", "classify", seed=seed), "cpu")
+        torch.manual_seed(seed)
+        return work.draw(8)[0]
+
+    assert torch.equal(batch(0), batch(0)) and not torch.equal(batch(0), batch(1))
+    assert (batch(0) != 0).all()  # the padding
+
+
+@needs_transformers
+@pytest.mark.parametrize("name", ["bert-base", "gpt2", "llama-3.2-1b", "modernbert-base", "deberta-v3-base"])
+def test_a_step_reads_nothing_back(name):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Readings(TorchDispatchMode):
+        n = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.n += "_local_scalar_dense" in str(func)
+            return func(*args, **(kwargs or {}))
+
+    spec = resolve(Spec(model=name, layers=1, vocab=512, seq_len=16))
+    step = TrainStep(family.build(spec, "cpu"), "fp32", 2)
+    step()
+    with Readings() as seen: step()
+    assert seen.n == 0
+
+
+WRONG = {
+    "too long": (dict(model="bert-base", seq_len=1000), "positions for 512"),
+    "positions that begin later": (dict(model="roberta-base", seq_len=513), "positions for 512"),
+    "pixels": (dict(model="bert-base", size=224), "--size"),
+    "a task it does not have": (dict(model="hf:mamba", task="classify"), "--task classify"),
+    "flash without its package": (dict(model="bert-base", attention="flash", precision="bf16"), "--attention flash"),
+    "a typo": (dict(model="bert-bsae"), "did you mean 'bert-base'"),
+    "a typo in the family": (dict(model="hf:bert-bsae"), "did you mean 'hf:bert-base'"),
+    "a cell": (dict(model="bert-base", cell="GRU"), "--cell"),
+}
+
+
+@needs_transformers
+@pytest.mark.parametrize("asked, words", WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_is_one_line(asked, words):
+    with pytest.raises(UserError, match=words) as error: resolve(Spec(**asked))
+    assert "\n" not in str(error.value)
+
+
+@needs_transformers
+def test_the_hub_out_of_reach_is_one_line(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="cannot be had from the hub") as error: resolve(Spec(model="hf:no-such-org/no-such-model"))
+    assert "\n" not in str(error.value) and "code of its own" not in str(error.value)
+
+
+@needs_transformers
+def test_a_configuration_as_it_lies_on_the_hub(monkeypatch):
+    "No network here: the configuration comes from where the hub's would."
+    import transformers
+
+    asked = []
+
+    def hub(name, trust_remote_code):
+        asked.append((name, trust_remote_code))
+        return transformers.BertConfig(num_hidden_layers=3, hidden_size=64, num_attention_heads=4, intermediate_size=96, num_labels=5)
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", hub)
+    spec = resolve(Spec(model="hf:org/model", layers=2))
+    assert (spec.model, spec.family, spec.classes, spec.task) == ("org/model", "hf", 5, "classify")
+    assert len(family.build(spec, "cpu").model.bert.encoder.layer) == 2
+    assert set(asked) == {("org/model", False)}
+
+
+def test_without_transformers_it_says_what_to_install(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "transformers" else find(name, *more))
+    family._tables.cache_clear()
+    try:
+        for name in "bert-base", "hf:bert-base", "hf:mamba", "hf:org/model":
+            with pytest.raises(UserError, match="pip install 'ready_steady_go") as error: resolve(Spec(model=name))
+            assert "\n" not in str(error.value)
+        assert family.names() == list(family.FRIENDLY)
+        with pytest.raises(UserError, match="no model 'mamba'"): resolve(Spec(model="mamba"))
+    finally: family._tables.cache_clear()
+
+
+def test_listing_the_friendly_names_is_fast_and_loads_nothing():
+    code = "from ready_steady_go.models import models_command as m; m(None); import sys; print(*{'torch', 'timm'} & {*sys.modules})"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 10
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "" and any(line.split()[:1] == ["bert-base"] for line in lines)
