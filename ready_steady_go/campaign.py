@@ -21,12 +21,13 @@ from .record import SKIPPED_OOM, Record, make_record
 from .screen import Screen, best_of
 from .search import Given, Search
 from ready_steady_go.spec import (
+    MODES,
     PRECISIONS,
     Spec,
     UserError,
+    one_of,
     parse_bs,
     parse_device,
-    parse_mode,
     parse_models,
     parse_seconds,
     parse_size,
@@ -113,7 +114,8 @@ def understand(
         run_number=whole_number(run_number, "--run-number", least=0),
     )
     knobs = parse_knobs(knobs or {})
-    specs = [Spec(model=m, precision=p, mode=parse_mode(mode), **picture, **knobs) for m in parse_models(model) for p in wanted]
+    asked = dict(mode=one_of(mode, "--mode", MODES), **picture, **knobs)
+    specs = [Spec(model=m, precision=p, **asked) for m in parse_models(model) for p in wanted]
     soak_s = None if soak is None else parse_seconds(soak, "--soak")
     usd = None if usd_per_hour is None else parse_usd(usd_per_hour)
     budget_s = None if budget is None else parse_seconds(budget, "--budget")

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['RATE', 'SIZE', 'FLOPS', 'USD', 'UNITS', 'SHOWN', 'WORDS', 'COMPARE', 'SAME_SIGN', 'EXAMPLE', 'HERE', 'STRESS',
            'OTHER_TORCH', 'SLOW', 'SLOW_AT_POWER_LIMIT', 'LANE_GB_S', 'SLOW_LINK', 'SLOWEST_LINK_GB_S', 'WHY_UNCHECKED',
-           'UNCHECKED', 'LIMITS', 'WIDTH', 'INDENT', 'Rule', 'parse_rule', 'parse_rules', 'shown', 'verdict', 'Sources',
-           'Watch', 'examine', 'died', 'wrong_results', 'power_bound', 'slow_matmul', 'slow_link', 'make_report',
-           'machine_lines', 'measured_lines', 'conclusion', 'card', 'doctor']
+           'UNCHECKED', 'MEMORY_LIMITS', 'WIDTH', 'INDENT', 'Rule', 'parse_rule', 'parse_rules', 'shown', 'verdict',
+           'Sources', 'Watch', 'examine', 'died', 'wrong_results', 'power_bound', 'slow_matmul', 'slow_link',
+           'make_report', 'machine_lines', 'measured_lines', 'conclusion', 'card', 'doctor']
 
 # %% ../nbs/09c_doctor.ipynb #e3e18c4c
 import json
@@ -308,7 +308,7 @@ def slow_link(
     return [dict(code="slow_link", text=f"{text}; loading data will be slow: rent a box with a full slot")]
 
 # %% ../nbs/09c_doctor.ipynb #100e7c50
-LIMITS = ("pids.max", "pids/pids.max"), ("memory.max", "memory/memory.limit_in_bytes")
+MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 def _plain(facts) -> dict | None:
@@ -318,9 +318,9 @@ def _plain(facts) -> dict | None:
 
 def _container(root: Path = CGROUP) -> dict:
     "Limits that a renter trips over, and the cores that programs see in spite of them; None where there is none."
-    pids, memory = (next(filter(None, (_read(root / n) for n in names)), "") for names in LIMITS)
-    number = lambda text: int(text) if text.isdecimal() and int(text) < 2**60 else None  # more is no limit
-    return dict(pids_max=number(pids), memory_max=number(memory), cores_seen=os.cpu_count())
+    memory = next(filter(None, (_read(root / name) for name in MEMORY_LIMITS)), "")
+    memory_max = int(memory) if memory.isdecimal() and int(memory) < 2**60 else None  # more is no limit
+    return dict(pids_max=sensors.pids_max(root), memory_max=memory_max, cores_seen=os.cpu_count())
 
 
 def _values(machine: dict, measured: dict, gpu: dict, load: dict, price: dict) -> dict:

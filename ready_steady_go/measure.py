@@ -166,7 +166,11 @@ def drift(
     times: list[float],  # seconds per step of each window, in order
 ) -> float:
     "The trend, if it is certain and large enough to matter; else 0."
-    change, error = trend(times)
+    return _mattering(*trend(times))
+
+
+def _mattering(change: float, error: float) -> float:
+    "A trend, if it is certain and large enough to matter; else 0."
     return change if abs(change) >= max(LEAST_DRIFT, CERTAIN * error) else 0.0
 
 # %% ../nbs/02_measure.ipynb #fb66d28e
@@ -257,8 +261,7 @@ class Measurement:
     @property
     def drift(self) -> float:
         "The trend, if it is certain and large enough to matter; else 0."
-        change, error = self.trend
-        return change if abs(change) >= max(LEAST_DRIFT, CERTAIN * error) else 0.0
+        return _mattering(*self.trend)
 
     @property
     def sure(self) -> bool:

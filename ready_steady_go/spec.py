@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'MODES', 'OPTIMIZERS', 'FUSED', 'TASKS', 'ATTENTIONS', 'CELLS', 'CHOICES', 'MAY_BE_NONE', 'MOST_POINTS',
            'BS_FORMS', 'DEVICES', 'UserError', 'did_you_mean', 'Spec', 'whole_number', 'real_number', 'parse_bs',
-           'parse_seconds', 'parse_size', 'height_width', 'parse_models', 'parse_mode', 'parse_device']
+           'parse_seconds', 'parse_size', 'height_width', 'parse_models', 'one_of', 'parse_device']
 
 # %% ../nbs/00_spec.ipynb #2ea17547
 import difflib
@@ -186,13 +186,15 @@ def parse_models(
     return list(dict.fromkeys(names))
 
 # %% ../nbs/00_spec.ipynb #45a768df
-def parse_mode(
-    text: str,  # what was typed after `--mode`
-) -> str:  # one of `MODES`
-    "The mode that `text` says."
-    mode = str(text).strip().lower()
-    if mode not in MODES: raise UserError(f"--mode {text or repr(text)}: it takes {', '.join(MODES)}{did_you_mean(mode, MODES)}")
-    return mode
+def one_of(
+    text: str,  # what was typed
+    option: str,  # whose value it is, for the error: `--mode`
+    known: Iterable[str],  # in lower case
+) -> str:
+    "The known word that `text` says, or a `UserError` that names the option."
+    word = str(text).strip().lower()
+    if word not in known: raise UserError(f"{option} {text or repr(text)}: it takes {', '.join(known)}{did_you_mean(word, known)}")
+    return word
 
 # %% ../nbs/00_spec.ipynb #4efb5005
 DEVICES = ("cuda", "mps", "xpu", "cpu")

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from .device import check_precision, clock_of, find_device, free_memory, is_oom, precision_findings, set_precision
 from .machine import cpu_cores, look_at, nvidia_driver, ram_bytes
 from .measure import measure, warm_up, windows
+from .sensors import address
 from .spec import PRECISIONS, UserError
 
 # %% ../nbs/07a_stress.ipynb #42146abf
@@ -340,10 +341,7 @@ def pci_id(
     if not (name or "cuda").startswith("cuda") or torch.version.hip or not torch.cuda.is_available(): return None
     index = torch.device(name or "cuda").index or 0
     if index >= torch.cuda.device_count(): return None
-    props = torch.cuda.get_device_properties(index)
-    at = [getattr(props, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
-    if None not in at: return "{:08x}:{:02x}:{:02x}.0".format(*at)
-    return f"GPU-{props.uuid}" if getattr(props, "uuid", None) else None
+    return address(torch.cuda.get_device_properties(index))
 
 
 def unused_gpu(

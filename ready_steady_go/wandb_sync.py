@@ -41,7 +41,7 @@ from urllib.parse import urlsplit
 from .journal import DEFAULT, Journal
 from .machine import Machine
 from .record import Record, from_line, sealed, to_line
-from .spec import PRECISIONS, Spec, UserError
+from .spec import PRECISIONS, Spec, UserError, one_of
 
 # %% ../nbs/06a_wandb_sync.ipynb #6dc7081c
 ORIGINAL = (
@@ -671,9 +671,7 @@ def parse_wandb(
     text: str,  # what was typed after `--wandb`
 ) -> str:  # one of `WANDB_MODES`
     "What to do with W&B."
-    mode = str(text).strip().lower()
-    if mode not in WANDB_MODES: raise UserError(f"--wandb {text or repr(text)}: it takes {', '.join(WANDB_MODES)}")
-    return mode
+    return one_of(text, "--wandb", WANDB_MODES)
 
 
 def after_run(
