@@ -7,6 +7,7 @@ __all__ = ['SPLIT_OFF', 'FEWEST_SPLIT', 'BUSY', 'COST', 'MOST_S', 'MOST_STEPS', 
            'busy_seconds', 'busy', 'busy_finding', 'n_steps', 'passes']
 
 # %% ../nbs/02b_passes.ipynb #4d28a7d5
+import math
 import os
 import statistics
 import time
@@ -158,7 +159,7 @@ def passes(
     "Both passes, outside of everything that is timed."
     n, start, parts = n_steps(m), time.perf_counter(), None
     if not n: return dict(passes_s=0.0), []
-    give = (m.throughput_ci95 or 0.0) / m.throughput
+    give = math.inf if m.throughput_ci95 is None else m.throughput_ci95 / m.throughput  # one window: nothing to compare with
     if mode == "train": parts = split(step, clock_of(device), n)
     share = busy(step, device, n, m.duration / m.n_batches)
     found = [parts and split_finding(parts, n, m.step_ms, give), busy_finding(share)]
