@@ -9,4 +9,5 @@ __all__ = []
 from .cli import main
 
 # %% ../nbs/10a_main.ipynb #8bce8e59
-if __name__ == "__main__" and __package__: main()
+if __name__ == "__main__" and __package__:
+    main()

@@ -73,12 +73,15 @@ def steadiness(
     m: Measurement,
 ) -> list[dict]:  # findings
     "Why the rate was not steady, if it was not."
-    if m.steady: return []
+    if m.steady:
+        return []
     how = f"{abs(m.drift):.1%} {'slower' if m.drift > 0 else 'faster'}"
-    if m.drift: return [dict(code="drift", text=f"not steady: steps got {how} while they were timed; --soak 5m shows where it ends")]
+    if m.drift:
+        return [dict(code="drift", text=f"not steady: steps got {how} while they were timed; --soak 5m shows where it ends")]
     longer = "--n-batches 12" if m.step_ms > 2000 else "--n-seconds 30"
     known = "from a single window" if m.throughput_ci95 is None else f"to {m.throughput_ci95 / m.throughput:.1%} only"
-    if m.throughput_ci95 is not None and m.throughput_ci95 <= TARGET * m.throughput: known = "from too short a time"
+    if m.throughput_ci95 is not None and m.throughput_ci95 <= TARGET * m.throughput:
+        known = "from too short a time"
     text = f"not steady: the rate is known {known}; {longer} times it for longer, --soak 5m until nothing changes any more"
     return [dict(code="unsteady", text=text)]
 
@@ -93,7 +96,8 @@ def clocks_finding(
 ) -> list[dict]:  # findings
     "Whether the device's clock and the wall's tell the same. On a CPU they are the same clock."
     mine = 1e3 * sum(s for _, s in m.windows) / sum(n for n, _ in m.windows)
-    if not ahead or mine <= 0 or abs(mine / wall_ms - 1) <= CLOCKS + 2 / max(1.0, wall_ms * sum(n for n, _ in m.windows)): return []
+    if not ahead or mine <= 0 or abs(mine / wall_ms - 1) <= CLOCKS + 2 / max(1.0, wall_ms * sum(n for n, _ in m.windows)):
+        return []
     text = f"by the device's clock a step took {mine:.4g} ms, by the wall's {wall_ms:.4g} ms: believe neither"
     return [dict(code="clocks_disagree", text=text)]
 
@@ -145,19 +149,25 @@ class Bench:
         device: str | None = None,  # see `find_device`
     ):
         self.device = find_device(device)
-        if trouble := arch_trouble(self.device): raise UserError(trouble)
-        if self.device.type == "cpu": torch.set_num_threads(max(1, int(cpu_cores())))
+        if trouble := arch_trouble(self.device):
+            raise UserError(trouble)
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, int(cpu_cores())))
         self.gpu = _gpu_of(self.device)
         self.machine = replace(look_at(self.device), pci_id=_pci_id(self.gpu))
         self.load, self.spec, self.work, self.ceiling = load, None, None, None
 
     def _ceiling(self, precision: str) -> float | None:
         "The matmul rate of this box, TFLOP/s; measured before the model takes its memory, once per boot. A CPU has none."
-        if self.device.type == "cpu": return None
+        if self.device.type == "cpu":
+            return None
         what = f"{self.machine.device_name} {self.machine.pci_id} {precision} torch {self.machine.pytorch}"
-        try: return once_per_boot(what, lambda: (matmul_ceiling(self.device, precision, CEILING_S) or {}).get("tflops"))
-        except RuntimeError: return None  # no room for it now; the point itself will tell what is wrong, if anything is
-        finally: free_memory(self.device)
+        try:
+            return once_per_boot(what, lambda: (matmul_ceiling(self.device, precision, CEILING_S) or {}).get("tflops"))
+        except RuntimeError:
+            return None  # no room for it now; the point itself will tell what is wrong, if anything is
+        finally:
+            free_memory(self.device)
 
     def check(
         self,
@@ -190,16 +200,22 @@ class Bench:
     ) -> Record:
         "Measure one point. Whatever happens is a record; a `UserError` is for what should have been asked before."
         asked = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number, soak=soak)
-        try: return self._measured(spec, asked, dict(limit_s=limit_s, warmup_limit_s=warmup_limit_s), brief, tell)
-        except UserError: raise
-        except Exception as error: outcome, words = self._classify(error), _in_words(error)
-        if outcome == "oom": self._clean_up()  # after any other error the device is in doubt, and the process ends
+        try:
+            return self._measured(spec, asked, dict(limit_s=limit_s, warmup_limit_s=warmup_limit_s), brief, tell)
+        except UserError:
+            raise
+        except Exception as error:
+            outcome, words = self._classify(error), _in_words(error)
+        if outcome == "oom":
+            self._clean_up()  # after any other error the device is in doubt, and the process ends
         return make_record(spec, self.machine, outcome=outcome, error=words, **asked)
 
     def _classify(self, error: Exception) -> str:
         "The outcome that an error is. Asking a device that is in doubt may fail too."
-        try: full = fullness(self.device)
-        except RuntimeError: full = 0.0
+        try:
+            full = fullness(self.device)
+        except RuntimeError:
+            full = 0.0
         return "oom" if is_oom(error, full) else f"failed:{type(error).__name__}"
 
     def _look(self) -> dict:
@@ -224,15 +240,19 @@ class Bench:
         step = STEPS[spec.mode](work, spec.precision, spec.bs)
         m, fields = self._timed(step, spec.bs, asked, limits, tell)
         wrong = trouble(step)
-        if not brief and not wrong: findings += self._look_closer(step, spec, m, fields, bool(asked["soak"]))
+        if not brief and not wrong:
+            findings += self._look_closer(step, spec, m, fields, bool(asked["soak"]))
         del step
         self._clean_up()
-        if wrong: findings.append(wrong)
+        if wrong:
+            findings.append(wrong)
         fields |= asked | switches
         if wrong and wrong["code"] == "nonfinite":  # a rate at which nothing was trained is not a throughput
             return make_record(spec, self.machine, outcome="failed:nonfinite", error=wrong["text"], findings=findings, **asked, **switches)
-        if asked["soak"]: m, more = soaked(m)
-        else: more = {}
+        if asked["soak"]:
+            m, more = soaked(m)
+        else:
+            more = {}
         return self._judged(spec, m, findings, fields | more)
 
     def _judged(self, spec: Spec, m: Measurement, findings: list[dict], fields: dict) -> Record:
@@ -247,7 +267,8 @@ class Bench:
 
     def _look_closer(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "The passes, into the fields; what all of it finds."
-        try: more, found = passes(step, spec.mode, self.device, m)
+        try:
+            more, found = passes(step, spec.mode, self.device, m)
         except Exception as error:  # the rate was measured before, and stands
             more, found = {}, [dict(code="passes_failed", text=f"the passes after the timed part failed: {_in_words(error)}")]
         fields |= more
@@ -255,7 +276,8 @@ class Bench:
 
     def _clean_up(self) -> None:
         "Leave nothing of a point behind but the model."
-        if self.work is not None: self.work.model.zero_grad(set_to_none=True)
+        if self.work is not None:
+            self.work.model.zero_grad(set_to_none=True)
         free_memory(self.device)
 
 # %% ../nbs/08_bench.ipynb #d9395e29
@@ -274,7 +296,8 @@ def _point(bench: Bench, ask: dict, say) -> dict:
 
     def beat(phase, m):
         nonlocal last
-        if m is not None and time.monotonic() < last + BEAT_S: return
+        if m is not None and time.monotonic() < last + BEAT_S:
+            return
         last = time.monotonic()
         now = {} if m is None else dict(throughput=m.throughput, ci95=m.throughput_ci95, duration=m.duration)
         say(dict(event="beat", phase=phase, **now))
@@ -293,7 +316,8 @@ def serve(
         try:
             bench = bench or Bench(ask["device"])
             answer = _check(bench, ask) if ask["do"] == "check" else _point(bench, ask, say)
-        except UserError as error: answer = dict(event="refused", message=str(error))
+        except UserError as error:
+            answer = dict(event="refused", message=str(error))
         say(answer)
 
 # %% ../nbs/08_bench.ipynb #51d2ca65
@@ -302,11 +326,13 @@ def _listen(stream) -> Iterator[str]:
     lines = queue.SimpleQueue()
 
     def read():
-        for line in stream: lines.put(line)
+        for line in stream:
+            lines.put(line)
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    while True: yield lines.get()
+    while True:
+        yield lines.get()
 
 
 def main() -> None:

@@ -62,7 +62,8 @@ class Ask:
     def search(self, machine: Machine, known: list[Record]) -> Search | Given:
         "The search that a ladder follows, after what is known already."
         closed = min((r.bs for r in known if r.outcome == "oom"), default=None)
-        if self.sizes is None: return self._free_search(machine, known, closed)
+        if self.sizes is None:
+            return self._free_search(machine, known, closed)
         return Given([bs for bs in self.sizes if bs not in {r.bs for r in known}], closed_above=closed)
 
     def _free_search(self, machine: Machine, known: list[Record], closed: int | None) -> Search:
@@ -75,7 +76,8 @@ class Ask:
     @property
     def seconds(self) -> float:
         "For everything together: what was named; else 2 minutes for each model and precision, and no end to a list of batch sizes."
-        if self.budget_s is not None: return self.budget_s
+        if self.budget_s is not None:
+            return self.budget_s
         return (POINT_BUDGET_S + (self.soak_s or 0)) * len(self.specs) if self.sizes is None else float("inf")
 
 
@@ -87,22 +89,43 @@ def parse_knobs(
     typed: dict,  # field of the spec: what was typed; None where nothing was
 ) -> dict:
     "What only some families know, as the spec has it. A family refuses what it does not know."
+
     def parsed(name, text):
         option = f"--{name.replace('_', '-')}"
-        if name in WHOLE: return whole_number(text, option)
-        if name in REAL: return real_number(text, option)
-        if name == "cell": return text.strip().upper()
+        if name in WHOLE:
+            return whole_number(text, option)
+        if name in REAL:
+            return real_number(text, option)
+        if name == "cell":
+            return text.strip().upper()
         return text.strip().lower() if isinstance(text, str) else text
 
     return {name: parsed(name, text) for name, text in typed.items() if text is not None and text is not False}
 
 
 def understand(
-    model, bs, precisions, size, n_seconds, n_batches, run_number, device, seed, budget, out, search_until=None, fresh=False,
-    mode="train", soak=None, usd_per_hour=None, wandb=None, knobs=None,
+    model,
+    bs,
+    precisions,
+    size,
+    n_seconds,
+    n_batches,
+    run_number,
+    device,
+    seed,
+    budget,
+    out,
+    search_until=None,
+    fresh=False,
+    mode="train",
+    soak=None,
+    usd_per_hour=None,
+    wandb=None,
+    knobs=None,
 ) -> Ask:
     "The options as typed -> what they ask for; a `UserError` for what no machine can do."
-    if not model: raise UserError("--model is missing: what shall be trained? For example: rsg --model resnet50 --fp16")
+    if not model:
+        raise UserError("--model is missing: what shall be trained? For example: rsg --model resnet50 --fp16")
     if n_seconds is not None and n_batches is not None:
         raise UserError("--n-seconds and --n-batches: a point is as long as one of them says; leave one out")
     wanted = [p for p in PRECISIONS if precisions[p]] or ["fp32"]
@@ -121,9 +144,11 @@ def understand(
     budget_s = None if budget is None else parse_seconds(budget, "--budget")
     until = None if search_until is None else whole_number(search_until, "--search-until")
     sizes = parse_bs(bs)
-    if sizes and until: raise UserError("--search-until: there is nothing to search with a list of batch sizes; leave one out")
+    if sizes and until:
+        raise UserError("--search-until: there is nothing to search with a list of batch sizes; leave one out")
     wandb = dict(mode="off") if wandb is None else wandb | dict(mode=parse_wandb(wandb["mode"]))
-    if wandb["mode"] == "online" and not wandb.get("project"): raise UserError("--wandb online: where to? Name it with --project")
+    if wandb["mode"] == "online" and not wandb.get("project"):
+        raise UserError("--wandb online: where to? Name it with --project")
     return Ask(specs, sizes, budget_s, limits, parse_device(device), Journal(out), until, fresh, soak_s, usd, wandb)
 
 # %% ../nbs/09b_campaign.ipynb #83b6f10f
@@ -156,17 +181,22 @@ def soaked_before(
 # %% ../nbs/09b_campaign.ipynb #afb0380c
 def _skipped(ask: Ask, spec: Spec, machine: Machine) -> Iterator[Record]:
     "Records of a ladder that there was no time for."
-    for bs in ask.sizes or [None]: yield make_record(replace(spec, bs=bs), machine, outcome="skipped:budget", **ask.limits)
+    for bs in ask.sizes or [None]:
+        yield make_record(replace(spec, bs=bs), machine, outcome="skipped:budget", **ask.limits)
 
 
 def _soaks(ask: Ask, spec: Spec, runner: Runner, screen: Screen, until: float, look) -> Iterator[Record]:
     "The soak of a ladder's best point, if one was asked for."
     best, left_s = best_of(screen.rows), until - time.monotonic()
-    if not ask.soak_s or best is None or runner.lost: return
+    if not ask.soak_s or best is None or runner.lost:
+        return
     known = not ask.fresh and soaked_before(ask.journal.read(), best, ask.soak_s)
-    if known: screen.note("the soak is in the journal; --fresh repeats it")
-    elif left_s < min(ask.soak_s, SHORTEST_SOAK_S): screen.note("no soak: the budget is spent; a larger --budget has room for it")
-    else: yield soak(best, spec, runner, min(ask.soak_s, left_s), ask.limits, screen.beat, look)
+    if known:
+        screen.note("the soak is in the journal; --fresh repeats it")
+    elif left_s < min(ask.soak_s, SHORTEST_SOAK_S):
+        screen.note("no soak: the budget is spent; a larger --budget has room for it")
+    else:
+        yield soak(best, spec, runner, min(ask.soak_s, left_s), ask.limits, screen.beat, look)
 
 
 def _ladders(ask: Ask, specs: list[Spec], runner: Runner, screen: Screen, began: float, look) -> Iterator[Record]:
@@ -177,20 +207,24 @@ def _ladders(ask: Ask, specs: list[Spec], runner: Runner, screen: Screen, began:
         known = [] if ask.fresh else remembered(ask.journal.read(), spec, runner.machine, ask.limits)
         search = ask.search(runner.machine, known)
         screen.begin(spec, known)
-        if share <= 0 and i: yield from _skipped(ask, spec, runner.machine)
+        if share <= 0 and i:
+            yield from _skipped(ask, spec, runner.machine)
         else:
             kept_s = 0 if ask.sizes else min(ask.soak_s or 0, share / 2)  # a search leaves time for the soak
             yield from ladder(spec, search, runner, lambda until=until - kept_s: until - time.monotonic(), ask.limits, screen.beat, look)
             yield from _soaks(ask, spec, runner, screen, until, look)
         screen.end(search.why)
-        if runner.lost: raise RuntimeError("the GPU does not answer any more; what was measured is kept: hand this box back")
+        if runner.lost:
+            raise RuntimeError("the GPU does not answer any more; what was measured is kept: hand this box back")
         runner.end()  # the next model finds a process of its own, with nothing left over
 
 
 def _say_device(ask: Ask, machine, screen: Screen) -> None:
     "Say it when the CPU is measured although nobody asked for that."
-    if ask.device is not None or machine.device != "cpu": return
-    if not nvidia_driver(): return screen.note("no accelerator found: measuring the CPU")
+    if ask.device is not None or machine.device != "cpu":
+        return
+    if not nvidia_driver():
+        return screen.note("no accelerator found: measuring the CPU")
     screen.note("there is an NVIDIA driver, but this torch cannot use the GPU: measuring the CPU")
     screen.note("python -m torch.utils.collect_env tells why; --device cuda refuses to measure anything else")
 
@@ -211,13 +245,17 @@ def benchmark(
     look = lambda record, since: priced(watch.seen(record, since), cost.price)
     try:
         for record in _ladders(ask, specs, runner, screen, began, look):
-            try: _keep(ask.journal, record)
-            finally: screen.point(record)
+            try:
+                _keep(ask.journal, record)
+            finally:
+                screen.point(record)
             failed |= record.failed
             made.append(record)
-    finally: watch.end()
+    finally:
+        watch.end()
     runner.end()  # nothing is timed any more
-    if said := after_run(journal=str(ask.journal.path), records=made, **ask.wandb): screen.note(said)
+    if said := after_run(journal=str(ask.journal.path), records=made, **ask.wandb):
+        screen.note(said)
     return int(failed)
 
 
@@ -241,7 +279,8 @@ class Cost:
 
 def _keep(journal: Journal, record: Record) -> None:
     "Put a record on disk, or say in one line that it is not there."
-    try: journal.append(record)
+    try:
+        journal.append(record)
     except OSError as error:
         rest = "the last result is not in it, those before are"
         raise RuntimeError(f"cannot write the journal {journal.path}: {error.strerror}; {rest}") from error
@@ -258,7 +297,8 @@ def _stop(signum, frame):
 
 def _on_signals(handler) -> None:
     "What to do when we are told to stop."
-    for signum in (signal.SIGINT, signal.SIGTERM): signal.signal(signum, handler)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, handler)
 
 
 def run(
@@ -268,18 +308,23 @@ def run(
     runner: Runner | None = None,  # who measures; None: a child on the device that was asked for
 ) -> int:  # exit code: 0 everything was measured, 1 something failed, 130 and 143 interrupted
     "Do what was asked for, and leave everything in order however it ends."
-    try: ask.journal.check()
+    try:
+        ask.journal.check()
     except CannotWrite as error:
-        if str(ask.journal.path) == DEFAULT: raise RuntimeError(str(error)) from error  # nothing that was typed is wrong
+        if str(ask.journal.path) == DEFAULT:
+            raise RuntimeError(str(error)) from error  # nothing that was typed is wrong
         raise
-    if not importlib.util.find_spec("torch"): raise UserError("torch is not installed: pip install torch torchvision")
+    if not importlib.util.find_spec("torch"):
+        raise UserError("torch is not installed: pip install torch torchvision")
     runner = runner or Runner(ask.device)
     _on_signals(_stop)
-    try: return benchmark(ask, screen, runner, began)
+    try:
+        return benchmark(ask, screen, runner, began)
     except Interrupted as stop:
         screen.end()
         return 128 + stop.args[0]
-    except Gone as gone: raise RuntimeError(f"the benchmark process did not start: {gone}") from gone
+    except Gone as gone:
+        raise RuntimeError(f"the benchmark process did not start: {gone}") from gone
     finally:
         _on_signals(signal.SIG_IGN)
         runner.end()

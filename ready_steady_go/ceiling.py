@@ -23,14 +23,18 @@ def cache_file() -> Path:
 
 def boot(path: Path = BOOT_ID) -> str | None:
     "What changes when the machine restarts; None where nothing tells."
-    try: return path.read_text().strip() or None
-    except OSError: return None
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None
 
 
 def _read(path: Path) -> dict:
     "What the file has; nothing where it cannot be read."
-    try: known = json.loads(path.read_text())
-    except (OSError, ValueError): return {}
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
     return known if isinstance(known, dict) else {}
 
 
@@ -41,7 +45,8 @@ def _write(path: Path, known: dict) -> None:
         part = path.with_name(f"{path.name}.{os.getpid()}")
         part.write_text(json.dumps(known))
         part.replace(path)
-    except OSError: pass
+    except OSError:
+        pass
 
 
 def once_per_boot(
@@ -54,9 +59,11 @@ def once_per_boot(
     path, this_boot = path or cache_file(), this_boot or boot()
     known = _read(path)
     known = known if this_boot and known.get("boot") == this_boot else dict(boot=this_boot)
-    if isinstance(known.get(what), float): return known[what]
+    if isinstance(known.get(what), float):
+        return known[what]
     value = measure()
-    if value and this_boot: _write(path, _read_again(path, known) | {what: float(value)})
+    if value and this_boot:
+        _write(path, _read_again(path, known) | {what: float(value)})
     return value
 
 

@@ -52,8 +52,7 @@ Budget = Annotated[
     typer.Option(
         "--budget",
         metavar="TIME",
-        help="For everything together: 90, 5m or 1h; the first point is always finished. "
-        "Default: 2m for each model and precision.",
+        help="For everything together: 90, 5m or 1h; the first point is always finished. Default: 2m for each model and precision.",
     ),
 ]
 Mode = Annotated[
@@ -99,7 +98,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes, 
 
 def _show_version(wanted: bool) -> None:
     "Print the version and leave."
-    if wanted: print(f"rsg {__version__}"); raise typer.Exit()
+    if wanted:
+        print(f"rsg {__version__}")
+        raise typer.Exit()
 
 
 Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)]
@@ -122,7 +123,8 @@ def rsg(
 
     For example: rsg --model resnet50 --fp16
     """
-    if context.invoked_subcommand: return _nothing_else(context)
+    if context.invoked_subcommand:
+        return _nothing_else(context)
     began, precisions = time.monotonic(), dict(fp32=fp32, tf32=tf32, fp16=fp16, bf16=bf16)
     from ready_steady_go.campaign import run, understand
     from ready_steady_go.screen import Screen
@@ -142,7 +144,8 @@ def _nothing_else(context: typer.Context) -> None:
     defaults = {p.name: p.get_default(context) for p in context.command.params}
     typed = [name for name, value in context.params.items() if value != defaults[name] and value]
     command = context.invoked_subcommand
-    if typed: raise UserError(f"--{typed[0].replace('_', '-')}: it says nothing to {command}; options of {command} come after it")
+    if typed:
+        raise UserError(f"--{typed[0].replace('_', '-')}: it says nothing to {command}; options of {command} come after it")
 
 
 Require = Annotated[
@@ -226,9 +229,12 @@ def check(
 # %% ../nbs/10_cli.ipynb #f3169a4b
 def _complaint(error: BaseException) -> tuple[str, int]:
     "What to say about an error, and with which exit code to leave."
-    if isinstance(error, UserError): return str(error), 2
-    if isinstance(error, typer.Abort): return "interrupted before anything was measured", 130
-    if hasattr(error, "format_message"): return _usage(error), 2  # the command line's own errors
+    if isinstance(error, UserError):
+        return str(error), 2
+    if isinstance(error, typer.Abort):
+        return "interrupted before anything was measured", 130
+    if hasattr(error, "format_message"):
+        return _usage(error), 2  # the command line's own errors
     return str(error), 1
 
 
@@ -237,7 +243,8 @@ def _usage(error) -> str:
     text = " ".join(error.format_message().split())
     lost = "o such command" in text and "Did you mean" not in text
     hint = "; name what to train with --model, or see rsg --help" if lost else ""
-    if "unexpected extra argument" in text: hint = "; see --help for what it takes"
+    if "unexpected extra argument" in text:
+        hint = "; see --help for what it takes"
     return text[:1].lower() + text[1:].rstrip(".") + hint
 
 
@@ -246,13 +253,16 @@ def main(
 ) -> None:
     "The command `rsg`: one line for every error, and an exit code that a script can read."
     args = sys.argv[1:] if args is None else args
-    try: code = app(args or ["--help"], standalone_mode=False, prog_name="rsg")
+    try:
+        code = app(args or ["--help"], standalone_mode=False, prog_name="rsg")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us is gone; the journal has everything
         code = 1
-    except (UserError, OSError, RuntimeError) as error: code = _complain(error)
+    except (UserError, OSError, RuntimeError) as error:
+        code = _complain(error)
     except Exception as error:
-        if not hasattr(error, "format_message"): raise
+        if not hasattr(error, "format_message"):
+            raise
         code = _complain(error)
     sys.exit(code or 0)
 

@@ -24,8 +24,10 @@ def _module(kind: str):
 
 def _available(kind: str) -> bool:
     "Whether torch can use a device of this kind here."
-    if kind == "cpu": return True
-    if kind == "mps": return torch.backends.mps.is_available()
+    if kind == "cpu":
+        return True
+    if kind == "mps":
+        return torch.backends.mps.is_available()
     module = _module(kind)
     return bool(module and module.is_available())
 
@@ -37,8 +39,10 @@ def _best_kind() -> str:
 
 def _why_not(kind: str) -> str:
     "Why torch cannot use a kind of device, and what to do."
-    if kind == "cuda" and not torch.backends.cuda.is_built(): return "this torch was built without CUDA; install one that has it"
-    if kind == "cuda": return "torch finds no GPU here; nvidia-smi tells whether the driver does"
+    if kind == "cuda" and not torch.backends.cuda.is_built():
+        return "this torch was built without CUDA; install one that has it"
+    if kind == "cuda":
+        return "torch finds no GPU here; nvidia-smi tells whether the driver does"
     return "torch finds none here"
 
 
@@ -50,7 +54,8 @@ def find_device(
     if not _available(device.type):
         raise UserError(f"--device {name}: {_why_not(device.type)}, or leave --device out to take what there is")
     module = _module(device.type)
-    if module is None or device.type == "mps": return torch.device(device.type)
+    if module is None or device.type == "mps":
+        return torch.device(device.type)
     n = module.device_count()
     if (device.index or 0) >= n:
         raise UserError(f"--device {name}: there {'is 1 device' if n == 1 else f'are {n} devices'}, counted from {device.type}:0")
@@ -115,8 +120,10 @@ def check_precision(
     if precision == "bf16" and nvidia and capability < (8, 0):
         have = f"{capability[0]}.{capability[1]}"
         raise UserError(f"--bf16: BF16 needs compute capability 8.0, this GPU has {have}; --fp16 is what it has")
-    if precision == "fp32": return
-    try: torch.autocast(device.type, dtype={"fp16": torch.float16}.get(precision, torch.bfloat16))
+    if precision == "fp32":
+        return
+    try:
+        torch.autocast(device.type, dtype={"fp16": torch.float16}.get(precision, torch.bfloat16))
     except RuntimeError as error:
         raise UserError(f"--{precision}: this torch has no autocast to it on {device.type}; --fp32 works everywhere") from error
 
@@ -127,10 +134,14 @@ def precision_findings(
     cpuinfo: str | Path = "/proc/cpuinfo",  # where an x86 Linux lists the CPU's instructions
 ) -> list[dict[str, str]]:  # each with `code` and `text`
     "What a reader must know about this precision on this device."
-    if device.type != "cpu" or precision != "fp16": return []
-    try: flags = Path(cpuinfo).read_text()
-    except OSError: return []
-    if "sse2" not in flags or "avx512_fp16" in flags or "amx_fp16" in flags: return []  # sse2: every x86-64 has it
+    if device.type != "cpu" or precision != "fp16":
+        return []
+    try:
+        flags = Path(cpuinfo).read_text()
+    except OSError:
+        return []
+    if "sse2" not in flags or "avx512_fp16" in flags or "amx_fp16" in flags:
+        return []  # sse2: every x86-64 has it
     return [dict(code="fp16_emulated", text="this CPU has no FP16 arithmetic and emulates it slowly; --fp32 or --bf16 is its real speed")]
 
 # %% ../nbs/02a_device.ipynb #5e6a3511
@@ -143,13 +154,17 @@ class PeakMemory:
 
     def _reset(self) -> None:
         "Peaks are counted from now on."
-        if self.device.type == "cpu": self.kept = _reset_process()
-        elif hasattr(self.module, "reset_peak_memory_stats"): self.module.reset_peak_memory_stats(self.device)
+        if self.device.type == "cpu":
+            self.kept = _reset_process()
+        elif hasattr(self.module, "reset_peak_memory_stats"):
+            self.module.reset_peak_memory_stats(self.device)
 
     def _now(self) -> dict[str, int | None]:
         "Peak bytes since the last reset."
-        if self.device.type == "cpu": return dict(allocated=_process_peak() if self.kept else None, reserved=None)
-        if not hasattr(self.module, "max_memory_allocated"): return dict(allocated=None, reserved=None)
+        if self.device.type == "cpu":
+            return dict(allocated=_process_peak() if self.kept else None, reserved=None)
+        if not hasattr(self.module, "max_memory_allocated"):
+            return dict(allocated=None, reserved=None)
         return dict(allocated=self.module.max_memory_allocated(self.device), reserved=self.module.max_memory_reserved(self.device))
 
     def warmed_up(self) -> None:
@@ -172,8 +187,10 @@ class PeakMemory:
 
 def _reset_process() -> bool:
     "Reset the process's peak memory, where the system lets us."
-    try: Path("/proc/self/clear_refs").write_text("5")
-    except OSError: return False
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
     return True
 
 
@@ -185,14 +202,16 @@ def _process_peak() -> int:
 def wait_for(device: torch.device) -> None:
     "Wait until the device has done everything that was queued."
     module = _module(device.type)
-    if module is not None: module.synchronize()
+    if module is not None:
+        module.synchronize()
 
 
 def free_memory(device: torch.device) -> None:
     "Give back what nothing refers to any more, so that the next point starts from an empty device."
     gc.collect()
     module = _module(device.type)
-    if module is not None: module.empty_cache()
+    if module is not None:
+        module.empty_cache()
 
 # %% ../nbs/02a_device.ipynb #a3f59d34
 OOM_VOICES = (
@@ -228,5 +247,6 @@ def fullness(
 ) -> float:  # 0 where nobody keeps it
     "Share of the device's memory that the allocator held at its peak."
     module = _module(device.type)
-    if not hasattr(module, "max_memory_reserved"): return 0.0
+    if not hasattr(module, "max_memory_reserved"):
+        return 0.0
     return module.max_memory_reserved(device) / module.get_device_properties(device).total_memory

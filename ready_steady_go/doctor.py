@@ -73,7 +73,8 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _quantity(name: str, rule: str) -> str:
     "The name of a quantity, if it is one."
-    if name in UNITS: return name
+    if name in UNITS:
+        return name
     near = {"vram": "mem", "memory": "mem", "gpu_mem": "mem", "bandwidth": "copy", "link": "pcie", "cpu": "cores", "cpus": "cores"}
     near |= {"cost": "price", "usd": "price", "watts": "power", "temperature": "temp", "half": "fp16", "float16": "fp16", "float32": "fp32"}
     hint = f": did you mean '{near[name]}'?" if name in near else did_you_mean(name, [*UNITS, *WORDS])
@@ -83,8 +84,10 @@ def _quantity(name: str, rule: str) -> str:
 def _word(rule: str) -> Rule:
     "A rule without a comparison."
     name = rule.lower()
-    if name in WORDS: return Rule(rule, name)
-    if re.fullmatch(r"[\d.]+\D*", name): raise UserError(f"--require {rule}: a number alone; 0.5 has a point, and 1000 no comma")
+    if name in WORDS:
+        return Rule(rule, name)
+    if re.fullmatch(r"[\d.]+\D*", name):
+        raise UserError(f"--require {rule}: a number alone; 0.5 has a point, and 1000 no comma")
     _quantity(name, rule)
     raise UserError(f"--require {rule}: nothing to compare it with; quote the rules, as a shell takes > for a file: {EXAMPLE}")
 
@@ -94,25 +97,33 @@ def parse_rule(
 ) -> Rule:
     "One rule, whatever its case and spaces."
     rule = re.sub(r"\s+", "", text)
-    if not rule: raise UserError(f"--require: a rule is empty; write {EXAMPLE}")
+    if not rule:
+        raise UserError(f"--require: a rule is empty; write {EXAMPLE}")
     parts = re.fullmatch(r"([^<>=≥≤]*)([<>=≥≤]+)([^<>=≥≤]*)", rule)
-    if not parts and re.search("[<>=≥≤]", rule): raise UserError(f"--require {rule}: two comparisons; separate rules by commas")
-    if not parts: return _word(rule)
+    if not parts and re.search("[<>=≥≤]", rule):
+        raise UserError(f"--require {rule}: two comparisons; separate rules by commas")
+    if not parts:
+        return _word(rule)
     name, sign, rest = parts[1].lower(), SAME_SIGN.get(parts[2], parts[2]), parts[3].lower()
-    if re.fullmatch(r"[$\d.].*", name): raise UserError(f"--require {rule}: the quantity comes first, as in {EXAMPLE}")
+    if re.fullmatch(r"[$\d.].*", name):
+        raise UserError(f"--require {rule}: the quantity comes first, as in {EXAMPLE}")
     _quantity(name, rule)
-    if sign not in COMPARE: raise UserError(f"--require {rule}: no comparison '{sign}'{did_you_mean(sign[::-1], COMPARE)}")
+    if sign not in COMPARE:
+        raise UserError(f"--require {rule}: no comparison '{sign}'{did_you_mean(sign[::-1], COMPARE)}")
     return Rule(rule, name, sign, _value(name, rest, rule))
 
 
 def _value(name: str, text: str, rule: str) -> float | tuple[int, ...]:
     "What a quantity is compared with."
-    if not text: raise UserError(f"--require {rule}: the number is missing; write {EXAMPLE}")
+    if not text:
+        raise UserError(f"--require {rule}: the number is missing; write {EXAMPLE}")
     if UNITS[name] is None:
-        if re.fullmatch(r"\d{1,5}(\.\d{1,5}){0,3}", text): return _version(text)
+        if re.fullmatch(r"\d{1,5}(\.\d{1,5}){0,3}", text):
+            return _version(text)
         raise UserError(f"--require {rule}: {text!r} is no version; write driver>=550")
     number, unit = re.fullmatch(r"\$?([-+]?[\d.]*)(.*)", text).groups()
-    if text.startswith("$") and name != "price": unit = "$"
+    if text.startswith("$") and name != "price":
+        unit = "$"
     if unit not in UNITS[name]:
         raise UserError(f"--require {rule}: {name} has no unit '{unit}': did you mean '{SHOWN[name][0]}'?")
     return _number(number, rule) * UNITS[name][unit]
@@ -130,7 +141,8 @@ def shown(
     value,  # in the units of `Rule.value`
 ) -> str:
     "A quantity as a reader wants to see it."
-    if isinstance(value, tuple): return ".".join(map(str, value))
+    if isinstance(value, tuple):
+        return ".".join(map(str, value))
     unit, size = SHOWN[name]
     return f"{value / size:.4g} {unit}"
 
@@ -142,9 +154,12 @@ def verdict(
 ) -> dict:  # rule, met, measured and its unit (None where it is not known), reason
     "Whether a rule is met, and why."
     said, value = dict(rule=rule.text, met=False, measured=None, unit=None), values.get(rule.name)
-    if rule.name == "healthy": return said | dict(met=not findings, reason=", ".join(f["code"] for f in findings) or "no findings")
-    if rule.name == "gpu": return said | dict(met=bool(value), reason="it is one" if value else "this device is none")
-    if value is None: return said | dict(reason="no price is known" if rule.name == "price" else "not measured on this device")
+    if rule.name == "healthy":
+        return said | dict(met=not findings, reason=", ".join(f["code"] for f in findings) or "no findings")
+    if rule.name == "gpu":
+        return said | dict(met=bool(value), reason="it is one" if value else "this device is none")
+    if value is None:
+        return said | dict(reason="no price is known" if rule.name == "price" else "not measured on this device")
     number, (unit, size) = shown(rule.name, value), SHOWN[rule.name]
     measured = number if isinstance(value, tuple) else value / size
     return said | dict(met=COMPARE[rule.sign](_cut(value, rule.value), rule.value), measured=measured, unit=unit or None, reason=number)
@@ -187,7 +202,8 @@ class Watch:
 
     def end(self) -> list[dict]:  # findings
         "The load has ended."
-        if not self.gpu: return []
+        if not self.gpu:
+            return []
         self.load = self.sensors.summary(self.sampler.stop()) if self.sampler else None
         self.after = self.sensors.facts(self.gpu)
         return self.sensors.health(self.before, self.load, self.after)
@@ -212,24 +228,32 @@ def examine(
     def hear(beat):
         nonlocal phase
         phase = beat["phase"]
-        if "machine" in beat: seen["machine"] = beat["machine"]
+        if "machine" in beat:
+            seen["machine"] = beat["machine"]
         seen["measured"].update(beat.get("done") or {})
         seen["watch"].begin()
         tell(phase)
 
-    def found(code, text): seen["findings"].append(dict(code=code, text=text))
+    def found(code, text):
+        seen["findings"].append(dict(code=code, text=text))
 
     try:
         there = child.ask(dict(do="look", device=device), limit_s=FIRST_SIGN_S)
-        if there.get("unused"): found("gpu_unused", there["unused"] + "; " + OTHER_TORCH)
+        if there.get("unused"):
+            found("gpu_unused", there["unused"] + "; " + OTHER_TORCH)
         seen["watch"] = Watch(there.get("pci"), sensors)
         answer = child.ask(dict(do="stress", device=device, seconds=seconds), hear, silent_s + seconds / 2)
         seen["measured"].update(answer.get("done") or {})
-        if answer.get("no_kernels"): found("no_kernels", answer["no_kernels"])
-        if answer["event"] == "broke": found("died", died("failed", answer["message"], phase))
-    except Gone as gone: found("died", died(gone.outcome, str(gone), phase))
-    except ValueError: found("died", died("failed", "it answered with something that is not JSON", phase))
-    finally: child.end()
+        if answer.get("no_kernels"):
+            found("no_kernels", answer["no_kernels"])
+        if answer["event"] == "broke":
+            found("died", died("failed", answer["message"], phase))
+    except Gone as gone:
+        found("died", died(gone.outcome, str(gone), phase))
+    except ValueError:
+        found("died", died("failed", "it answered with something that is not JSON", phase))
+    finally:
+        child.end()
     seen["findings"] += seen["watch"].end()
     return seen
 
@@ -244,8 +268,10 @@ def died(
 ) -> str:
     "How the child ended, and what to do."
     where = f"the process that loads the device did not survive '{phase}': {words}"
-    if "No module named" in words: return f"{where}; pip install torch torchvision"
-    if outcome == "failed:SIGKILL": return f"{where}, most likely for want of host memory; rent a box with more RAM"
+    if "No module named" in words:
+        return f"{where}; pip install torch torchvision"
+    if outcome == "failed:SIGKILL":
+        return f"{where}, most likely for want of host memory; rent a box with more RAM"
     return f"{where}; once more, and if it happens again, rent another box"
 
 # %% ../nbs/09c_doctor.ipynb #0361f765
@@ -262,7 +288,8 @@ def wrong_results(
     repeat: dict | None,  # of `stress.repeat_step`
 ) -> list[dict]:
     "What the repeated step says."
-    if not repeat: return []
+    if not repeat:
+        return []
     n, found, other = repeat["steps"], [], "the device computes wrong: rent another box"
     if at := repeat["first_difference"]:
         text = f"bits differ in step {at['step']} of the same training step ({repeat['differing']} of {n} differ); {other}"
@@ -298,12 +325,14 @@ def slow_link(
     load: dict | None = None,  # of the sensors
 ) -> list[dict]:
     "Whether the link to the host is slower than it should be."
-    if not link: return []
+    if not link:
+        return []
     gen, lanes = ((load or {}).get(k) or (gpu or {}).get(f"{k}_max") for k in ("pcie_gen", "pcie_width"))
     full = LANE_GB_S[gen] * lanes if gen in LANE_GB_S and lanes else None
     way, rate = min(link.items(), key=lambda kv: kv[1])
     of = f" of the {full:.3g} GB/s of PCIe gen {gen} x{lanes}" if full else ""
-    if rate >= SLOWEST_LINK_GB_S and (full is None or rate >= SLOW_LINK * full): return []
+    if rate >= SLOWEST_LINK_GB_S and (full is None or rate >= SLOW_LINK * full):
+        return []
     text = f"the link {way.replace('_', ' the ')} carries only {rate:.3g} GB/s{of}"
     return [dict(code="slow_link", text=f"{text}; loading data will be slow: rent a box with a full slot")]
 
@@ -400,7 +429,8 @@ def machine_lines(
 ) -> list[str]:
     "What the machine is."
     m, gpu, load, price = (report[k] or {} for k in ("machine", "gpu", "load", "price"))
-    if not m: return ["  device      it did not even say what it is"]
+    if not m:
+        return ["  device      it did not even say what it is"]
     g, on_gpu, watts = m.get, m["device"] != "cpu", "{:.0f} W"
     capability = g("device_capability") and g("device_capability").strip("()").replace(", ", ".")
     units = "{} SMs" if capability else "{} compute units"
@@ -420,7 +450,8 @@ def machine_lines(
 
 def _repeat_line(repeat: dict | None) -> list[str]:
     "What the repeated step found."
-    if not repeat: return []
+    if not repeat:
+        return []
     said = [f"{repeat['differing']} differ"] * (not repeat["equal"]) + [f"{repeat['nonfinite']} are not finite"] * (not repeat["finite"])
     return _line("same step", f"{repeat['steps']} times, " + (" and ".join(said) or "equal in every bit and finite"))
 
@@ -437,8 +468,10 @@ def measured_lines(
     found, lines = report["measured"], []
     for p, r in found.get("matmul", {}).items():
         share = _said(report["peak_share"].get(p), "  {:>4.0%} of the data sheet") or ""
-        if r: lines += [f"  {p + ' matmul':<{INDENT - 2}}{_rate(r['tflops'])}{share}"]
-    if found.get("copy"): lines += [f"  {'memory':<{INDENT - 2}}{found['copy']:>8.3g} GB/s     read and written by a copy"]
+        if r:
+            lines += [f"  {p + ' matmul':<{INDENT - 2}}{_rate(r['tflops'])}{share}"]
+    if found.get("copy"):
+        lines += [f"  {'memory':<{INDENT - 2}}{found['copy']:>8.3g} GB/s     read and written by a copy"]
     if link := found.get("link"):
         lines += [f"  {'host link':<{INDENT - 2}}{link['to_device']:>8.3g} GB/s     to the device, {link['to_host']:.3g} GB/s back"]
     return lines + _repeat_line(found.get("repeat"))
@@ -457,7 +490,8 @@ def conclusion(
     lines = [line for r in rules for line in _line("met" if r["met"] else "NOT met", f"{r['rule']}: {r['reason']}")]
     notes = [line for note in report["notes"] for line in _paragraph("note", note)]
     missed, verdict = sum(not r["met"] for r in rules), f"not healthy: {len(found)} finding{'s' * (len(found) > 1)}" if found else "healthy"
-    if missed: verdict += f"{', and' if found else ', but'} {missed} of {len(rules)} rules not met"
+    if missed:
+        verdict += f"{', and' if found else ', but'} {missed} of {len(rules)} rules not met"
     return [*notes, *lines, *[""] * bool(notes or lines), verdict, *(line for f in found for line in _paragraph(f["code"], f["text"]))]
 
 
@@ -470,8 +504,10 @@ def card(
 # %% ../nbs/09c_doctor.ipynb #1408d00f
 def _progress(screen: Screen) -> Callable[[str], None]:
     "Says on a terminal's stderr what is being done, in a line that goes away."
+
     def tell(phase: str) -> None:
-        if screen.quiet or not sys.stderr.isatty(): return
+        if screen.quiet or not sys.stderr.isatty():
+            return
         screen._wipe()
         print(f"doctor  {phase}"[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)
         screen.fleeting = True
@@ -492,7 +528,8 @@ def doctor(
 ) -> int:  # exit code: 0 healthy and every rule is met, 1 otherwise
     "Is this box healthy, and is it what was wanted? A wrong rule is a `UserError`, before anything runs."
     rules, screen = parse_rules(require), screen or Screen(as_json=as_json)
-    if not 2 <= seconds <= 3600: raise UserError(f"--seconds {seconds:g}: it takes 2 to 3600 s")
+    if not 2 <= seconds <= 3600:
+        raise UserError(f"--seconds {seconds:g}: it takes 2 to 3600 s")
     price = sources.price(usd_per_hour)
     seen = examine(device, seconds, sources.sensors, start, _progress(screen), silent_s)
     report = make_report(seen, rules, price, sources.peak)

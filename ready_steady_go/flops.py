@@ -25,10 +25,12 @@ def _recurrent(counter):
     before, off = {}, [0]
 
     def enter(module, args):
-        if isinstance(module, torch.nn.RNNBase): before[module] = counter.get_total_flops()
+        if isinstance(module, torch.nn.RNNBase):
+            before[module] = counter.get_total_flops()
 
     def leave(module, args, output):
-        if module not in before: return
+        if module not in before:
+            return
         data = args[0].data if isinstance(args[0], torch.nn.utils.rnn.PackedSequence) else args[0]
         tokens = data.numel() // data.shape[-1]
         exact = 2 * tokens * sum(w.numel() for layer in module.all_weights for w in layer if w.ndim == 2)
@@ -38,7 +40,8 @@ def _recurrent(counter):
     try:
         yield lambda: off[0]
     finally:
-        for hook in hooks: hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
@@ -49,9 +52,11 @@ def _by_winograd():
     spared = [0]
 
     def leave(module, args, output):
-        if not isinstance(module, torch.nn.Conv2d) or module.kernel_size != (3, 3): return
+        if not isinstance(module, torch.nn.Conv2d) or module.kernel_size != (3, 3):
+            return
         usual = 2 * 9 * module.in_channels * output.numel()
-        if {*module.stride, *module.dilation, module.groups} == {1}: spared[0] += usual * (36 - 16) // 36
+        if {*module.stride, *module.dilation, module.groups} == {1}:
+            spared[0] += usual * (36 - 16) // 36
 
     hook = torch.nn.modules.module.register_module_forward_hook(leave)
     try:
@@ -74,7 +79,8 @@ def counted(
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
             model, inputs = make()
             model.eval().requires_grad_(False)  # the counter follows gradients, where there are any, and here there are none
-            with FlopCounterMode(display=False) as counter, _recurrent(counter) as missed, _by_winograd() as spared: model(*inputs)
+            with FlopCounterMode(display=False) as counter, _recurrent(counter) as missed, _by_winograd() as spared:
+                model(*inputs)
             return int(counter.get_total_flops() + missed() - (spared() if winograd else 0))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -94,13 +100,16 @@ def _merged(model):
 @cache
 def _forward_flops(spec: Spec, merged: bool, winograd: bool) -> int | None:
     "The count for a spec in which nothing is said that does not matter."
+
     def make():
         work = families.load(spec.family).build(spec, "meta")
         inputs, _ = work.draw(1)
         return _merged(work.model.eval()) if merged else work.model, (inputs,)
 
-    try: return counted(make, winograd) or None
-    except Exception: return None  # whatever a model does on the way: the answer is that it cannot be counted
+    try:
+        return counted(make, winograd) or None
+    except Exception:
+        return None  # whatever a model does on the way: the answer is that it cannot be counted
 
 
 def forward_flops(
@@ -190,7 +199,8 @@ def shape_of(
     name = re.sub(r"[_\s]+", "-", model.strip().lower().rpartition(":")[2].rpartition("/")[2])
     name = re.sub(_NOISE, "", name).replace("meta-llama", "llama")
     for known in (name, f"{name}-base", name.replace("llama2", "llama-2").replace("llama3", "llama-3")):
-        if known in SHAPES: return SHAPES[known]
+        if known in SHAPES:
+            return SHAPES[known]
     return None
 
 # %% ../nbs/04b_flops.ipynb #8c9227bc
@@ -200,7 +210,8 @@ def recurrent_flops(
 ) -> int | None:  # FLOP a token, forward; None where a size is missing
     "What a token costs a recurrent language model: each layer's input and state meet each gate's units, and the last state the vocabulary."
     size = {key: int(value) for key, value in re.findall(r"\b(nlayers|emb|hid|vocab)\s*=\s*([0-9]{1,9})\b", text)}
-    if len(size) < 4 or not all(size.values()): return None
+    if len(size) < 4 or not all(size.values()):
+        return None
     inputs = [size["emb"], *[size["hid"]] * (size["nlayers"] - 1)] if size["nlayers"] < 1000 else []
     layers = sum(2 * gates * (i + size["hid"]) * size["hid"] for i in inputs)
     return layers + 2 * size["hid"] * size["vocab"] if inputs else None
@@ -211,9 +222,12 @@ def _timm_flops(model: str, size: int | str | None, merged: bool, winograd: bool
     "A timm model at a size, None where timm has no such model (`ResNet-50` is one) or it cannot be counted."
     name = model.rpartition(":")[2].strip()
     for spelling in dict.fromkeys((name, name.lower(), re.sub(r"[-\s]", "", name.lower()), re.sub(r"[-\s]", "_", name.lower()))):
-        try: return forward_flops(families.resolve(Spec(model=f"timm:{spelling}", size=size or None)), merged, winograd)
-        except UserError: continue
-        except Exception: return None  # a size that is none, or a configuration that cannot be read
+        try:
+            return forward_flops(families.resolve(Spec(model=f"timm:{spelling}", size=size or None)), merged, winograd)
+        except UserError:
+            continue
+        except Exception:
+            return None  # a size that is none, or a configuration that cannot be read
     return None
 
 
@@ -228,7 +242,9 @@ def named_forward_flops(
 ) -> int | None:  # FLOP a sample, or a token for a recurrent model
     "The forward FLOPs of a model that somebody names, None where it is not known well enough."
     family = (family or model.partition(":")[0]).strip().lower()
-    if gates := {"lstm": 4, "gru": 3, "rnn": 1}.get(family): return recurrent_flops(model, gates)
-    if family in ("timm", "torchvision"): return _timm_flops(model, size, merged, winograd)
+    if gates := {"lstm": 4, "gru": 3, "rnn": 1}.get(family):
+        return recurrent_flops(model, gates)
+    if family in ("timm", "torchvision"):
+        return _timm_flops(model, size, merged, winograd)
     shape = shape_of(model) if family in ("hf", "huggingface", "transformers", "llm") else None
     return shape.flops(seq_len) if shape and seq_len else None

@@ -76,7 +76,8 @@ def times(
 def _hint(tflops: float, card: Peak, precision: str, n_gpus: int) -> str:
     "What a rate above the limit looks like."
     for faster in ("tf32", "fp16"):
-        if precision != faster and tflops <= n_gpus * limit(card, faster): return f"; looks like {faster.upper()}"
+        if precision != faster and tflops <= n_gpus * limit(card, faster):
+            return f"; looks like {faster.upper()}"
     return "; the clock stopped before the device had finished, or counted work that was not done"
 
 
@@ -86,7 +87,8 @@ def _against(
     "A rate beside the card's limit: as it is counted, and at `least`."
     most, gpus = n_gpus * limit(card, precision), f"{n_gpus} x " if n_gpus > 1 else ""
     highest = SLACK * max(most, n_gpus * (ceiling or 0))
-    if tflops <= highest: return True, ""
+    if tflops <= highest:
+        return True, ""
     if least <= highest and card.tf32 is None and precision in ("fp32", "tf32"):
         return True, "above the peak, which Winograd's algorithm can explain"
     peak = f"the {precision.upper()} peak of {gpus}{card.name} ({most:.4g} TFLOP/s)"
@@ -115,10 +117,13 @@ def judge(
     if not (math.isfinite(throughput) and throughput > 0):
         return Verdict(plausible=False, why=f"a throughput is a number above 0, not {throughput}")
     work, kind = model_flops(forward_flops, mode), precision_of(precision)
-    if forward_flops is None: return Verdict(plausible=None, why="cannot judge: the FLOPs of a sample are not known")
-    if work is None: return Verdict(plausible=None, why=f"cannot judge: no mode '{mode}'; it is train, infer or forward")
+    if forward_flops is None:
+        return Verdict(plausible=None, why="cannot judge: the FLOPs of a sample are not known")
+    if work is None:
+        return Verdict(plausible=None, why=f"cannot judge: no mode '{mode}'; it is train, infer or forward")
     tflops, card = throughput * work / 1e12, next(iter(may_be(device_name)), None)
-    if kind is None: return Verdict(plausible=None, why=f"cannot judge: no precision '{precision}'", tflops=tflops)
+    if kind is None:
+        return Verdict(plausible=None, why=f"cannot judge: no precision '{precision}'", tflops=tflops)
     least = tflops * (least_flops or forward_flops) / forward_flops
     ok, why = _against(tflops, least, card, kind, n_gpus, ceiling_tflops) if card else _beyond(tflops, kind, device_name, n_gpus)
     peak = n_gpus * limit(card, kind) if card else None
@@ -161,9 +166,12 @@ def number(
 ) -> float | None:
     "The number that a cell says, None where it says none."
     text = text.strip()
-    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text): text = text.replace(",", "")
-    try: return float(text)
-    except ValueError: return None
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text):
+        text = text.replace(",", "")
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def count(
@@ -181,11 +189,16 @@ def per_second(
 ) -> tuple[float, str] | None:  # the rate, and whether it counts `samples` or `tokens`; None where the unit says neither
     "A value in its unit as items a second."
     over, _, under = (part.strip() for part in re.sub(r"\s+per\s+", "/", unit.strip().lower()).partition("/"))
-    if over in SECONDS and value: over, under, value = under, "s", 1 / (value * SECONDS[over])  # a time for each item
-    elif under in SECONDS: value = value / SECONDS[under]
-    else: return None
-    if over in SAMPLES: return value, "samples"
-    if over in TOKENS: return value, "tokens"
+    if over in SECONDS and value:
+        over, under, value = under, "s", 1 / (value * SECONDS[over])  # a time for each item
+    elif under in SECONDS:
+        value = value / SECONDS[under]
+    else:
+        return None
+    if over in SAMPLES:
+        return value, "samples"
+    if over in TOKENS:
+        return value, "tokens"
     return (value * batch, "samples") if over in STEPS and batch else None
 
 # %% ../nbs/05_guard.ipynb #a7c7c561
@@ -215,24 +228,33 @@ _MULTIPLE = re.compile(r"^\s*\d+\s*[x×]\s+|\s+[x×]\s*\d+\s*$", re.I)
 def _flops(cells: dict, per: str, winograd: bool = False) -> int | None:
     "FLOP of one sample or token of the row, forward."
     model, family, seq_len = cells["model"], cells["family"].lower(), count(cells["seq_len"])
-    if not family: family = "lstm" if "nlayers" in model else "hf" if shape_of(model) else "timm"
-    try: size = parse_size(re.sub(r"\.0+$", "", cells["image_size"])) if cells["image_size"] else None
-    except UserError: return None
+    if not family:
+        family = "lstm" if "nlayers" in model else "hf" if shape_of(model) else "timm"
+    try:
+        size = parse_size(re.sub(r"\.0+$", "", cells["image_size"])) if cells["image_size"] else None
+    except UserError:
+        return None
     recurrent, text = family in ("lstm", "gru", "rnn"), shape_of(model) is not None and family not in ("timm", "torchvision")
-    if per == "tokens" and text and not seq_len: seq_len = 1  # the least that a token costs
+    if per == "tokens" and text and not seq_len:
+        seq_len = 1  # the least that a token costs
     inference = cells["mode"] == "infer"  # which may have been merged, so the least that it can be is counted
     flops = named_forward_flops(model, family=family, size=size, seq_len=seq_len, merged=inference, winograd=winograd)
-    if not flops or recurrent == (per == "tokens"): return flops
-    if recurrent: return flops * seq_len if seq_len else None
+    if not flops or recurrent == (per == "tokens"):
+        return flops
+    if recurrent:
+        return flops * seq_len if seq_len else None
     return flops // seq_len if text and seq_len else flops if per == "samples" else None
 
 
 def _unreadable(cells: dict) -> Verdict | None:
     "The verdict over a row whose value or GPU count is no number."
     value = number(cells["value"])
-    if value is None: return Verdict(plausible=None, why=f"cannot judge: the value is '{cells['value']}', which is no number")
-    if not 1e-30 < value < 1e30: return Verdict(plausible=False, why=f"a rate is a number above 0, not {cells['value']}")
-    if count(cells["n_gpus"]) is None: return Verdict(plausible=None, why=f"cannot judge: n_gpus is '{cells['n_gpus']}'")
+    if value is None:
+        return Verdict(plausible=None, why=f"cannot judge: the value is '{cells['value']}', which is no number")
+    if not 1e-30 < value < 1e30:
+        return Verdict(plausible=False, why=f"a rate is a number above 0, not {cells['value']}")
+    if count(cells["n_gpus"]) is None:
+        return Verdict(plausible=None, why=f"cannot judge: n_gpus is '{cells['n_gpus']}'")
     return None
 
 
@@ -249,7 +271,8 @@ def read_row(
         id=cells["id"], gpu=cells["gpu"], n_gpus=count(cells["n_gpus"]), mode=cells["mode"],
         precision=cells["precision"], setup=setup, batch=cells["batch_size"].lower(), verdict=_unreadable(cells),
     )  # fmt: skip
-    if row.verdict: return row
+    if row.verdict:
+        return row
     rate = per_second(number(cells["value"]), cells["unit"], count(cells["batch_size"]))
     if rate is None:
         what = "a batch size is needed" if cells["unit"].lower().partition("/")[0] in STEPS else "it is not a rate that is known"
@@ -271,16 +294,21 @@ def _batches_agree(few: Row, many: Row) -> bool:
 
 def _scaling(row: Row, other: Row) -> str:
     "Why `row` cannot be, if `other` is the same on fewer GPUs."
-    if row.mode != other.mode or row.n_gpus <= other.n_gpus or not _batches_agree(other, row): return ""
-    if (ratio := row.rate / other.rate) <= SCALING * row.n_gpus / other.n_gpus: return ""
+    if row.mode != other.mode or row.n_gpus <= other.n_gpus or not _batches_agree(other, row):
+        return ""
+    if (ratio := row.rate / other.rate) <= SCALING * row.n_gpus / other.n_gpus:
+        return ""
     return f"{ratio:.3g} times {other.id} ({other.rate:.5g} {other.per}/s), on {row.n_gpus / other.n_gpus:.3g} times its GPUs"
 
 
 def _forward(row: Row, other: Row) -> str:
     "Why `row`, a forward pass, cannot be, if `other` is the whole step."
-    if row.mode not in ("infer", "forward") or other.mode != "train": return ""
-    if (row.n_gpus, row.batch) != (other.n_gpus, other.batch): return ""
-    if (ratio := row.rate / other.rate) <= FORWARD: return ""
+    if row.mode not in ("infer", "forward") or other.mode != "train":
+        return ""
+    if (row.n_gpus, row.batch) != (other.n_gpus, other.batch):
+        return ""
+    if (ratio := row.rate / other.rate) <= FORWARD:
+        return ""
     return f"{ratio:.3g} times the training in {other.id}: a forward pass takes at least a fifth of a step"
 
 
@@ -290,9 +318,11 @@ def complaints(
     "What the rows say against each other."
     alike, found = {}, {}
     for i, row in enumerate(rows):
-        if row.rate and row.n_gpus: alike.setdefault(row.setup, []).append((i, row))
+        if row.rate and row.n_gpus:
+            alike.setdefault(row.setup, []).append((i, row))
     for (i, row), (_, other) in chain.from_iterable(permutations(group, 2) for group in alike.values()):
-        if i not in found and (why := _scaling(row, other) or _forward(row, other)): found[i] = why
+        if i not in found and (why := _scaling(row, other) or _forward(row, other)):
+            found[i] = why
     return found
 
 
@@ -327,10 +357,14 @@ def _clean(text: str) -> str:
 
 def _text(path: Path) -> str:
     "The file's text, whatever wrote it."
-    try: data = path.read_bytes()
-    except OSError as error: raise UserError(f"{path}: {error.strerror or 'it cannot be read'}; give a CSV file") from None
-    try: return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError: raise UserError(f"{path}: it is not text in UTF-8; save the table as CSV in UTF-8") from None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or 'it cannot be read'}; give a CSV file") from None
+    try:
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: it is not text in UTF-8; save the table as CSV in UTF-8") from None
 
 
 def read_table(
@@ -339,15 +373,20 @@ def read_table(
     "The rows of a CSV file with a header; a `UserError` where it is not one."
     text = _text(Path(path))
     header = text.lstrip().partition("\n")[0]
-    if not header.strip(): raise UserError(f"{path}: it is empty; it takes a CSV file with the columns {', '.join(REQUIRED)}")
-    if "\0" in text: raise UserError(f"{path}: it is not text; give a CSV file")
+    if not header.strip():
+        raise UserError(f"{path}: it is empty; it takes a CSV file with the columns {', '.join(REQUIRED)}")
+    if "\0" in text:
+        raise UserError(f"{path}: it is not text; give a CSV file")
     reader = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=max(",;\t", key=header.count))
-    try: names, *lines = (line for line in reader if any(cell.strip() for cell in line))
-    except csv.Error as error: raise UserError(f"{path}, line {reader.line_num}: not CSV: {error}") from None
+    try:
+        names, *lines = (line for line in reader if any(cell.strip() for cell in line))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not CSV: {error}") from None
     names = [_clean(name).lower() for name in names]
     if missing := [name for name in REQUIRED if name not in names]:
         raise UserError(f"{path}: no column '{missing[0]}'; it takes a CSV file with the columns {', '.join(REQUIRED)}")
-    if not lines: raise UserError(f"{path}: there is no row below the header")
+    if not lines:
+        raise UserError(f"{path}: there is no row below the header")
     empty = dict.fromkeys(COLUMNS, "")
     cells = [empty | {k: _clean(v) for k, v in zip(names, line) if k in empty} for line in lines]
     return [read_row(c | dict(id=c["id"] or f"row {i}")) for i, c in enumerate(cells, 1)]
@@ -391,9 +430,11 @@ def check(
     "Say of each row of a published table whether it is possible, and how many are on stderr. Unknown rows refuse nothing."
     rows = read_table(path)
     found = verdicts(rows)
-    if not as_json: out(HEAD)
+    if not as_json:
+        out(HEAD)
     for row, v in zip(rows, found):
-        for line in [as_line(row, v)] if as_json else as_text(row, v): out(line)
+        for line in [as_line(row, v)] if as_json else as_text(row, v):
+            out(line)
     n = {word: sum(v.plausible is key for v in found) for key, word in WORD.items()}
     print(f"{len(rows)} row{'s' * (len(rows) > 1)}: {n['ok']} ok, {n['REFUSED']} refused, {n['unknown']} unknown", file=sys.stderr)
     return int(n["REFUSED"] > 0)

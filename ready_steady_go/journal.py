@@ -27,13 +27,17 @@ def _records(
     "The records in the lines of a journal."
     records = []
     for number, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip(): continue
-        try: records.append(from_line(line.decode()))
+        if not line.strip():
+            continue
+        try:
+            records.append(from_line(line.decode()))
         except ValueError as error:  # of which a JSON error and a Unicode error are kinds
             torn = line.startswith(HEAD) or HEAD.startswith(line)
-            if torn: continue
+            if torn:
+                continue
             raise UserError(f"--out {path}: line {number} is not a record, so this is no journal; name another file") from error
-        except UserError as error: raise UserError(f"--out {path}: {error}") from error
+        except UserError as error:
+            raise UserError(f"--out {path}: {error}") from error
     return records
 
 # %% ../nbs/06_journal.ipynb #c34bddf8
@@ -58,12 +62,17 @@ class Journal:
         "Raise a `UserError` when the file cannot be appended to or is something else. Leaves no trace."
         path = self.path
         try:
-            if path.is_dir(): self._refuse(f"it is a folder; name a file in it, such as {path / DEFAULT}")
-            if path.exists() and not stat.S_ISREG(path.stat().st_mode): self._refuse("it is not a plain file; name another")
-            if not path.parent.is_dir(): self._refuse(f"there is no folder {path.parent}; make it first")
+            if path.is_dir():
+                self._refuse(f"it is a folder; name a file in it, such as {path / DEFAULT}")
+            if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+                self._refuse("it is not a plain file; name another")
+            if not path.parent.is_dir():
+                self._refuse(f"there is no folder {path.parent}; make it first")
             new = not path.exists()
-            with path.open("ab"): pass
-            if new: path.unlink()
+            with path.open("ab"):
+                pass
+            if new:
+                path.unlink()
             self.read()
         except OSError as error:
             why = f"cannot write there ({error.strerror}); name a file in a folder that can be written to"
@@ -85,22 +94,29 @@ class Journal:
             torn = size and os.pread(fd, 1, size - 1) != b"\n"
             _write_whole(fd, b"\n" * bool(torn) + to_line(record).encode() + b"\n", size)
             os.fsync(fd)
-        finally: os.close(fd)
-        if not size: _sync_folder(self.path.parent)
+        finally:
+            os.close(fd)
+        if not size:
+            _sync_folder(self.path.parent)
 
 
 def _write_whole(fd: int, data: bytes, size: int) -> None:
     "Write all of it, or take back the part that was written and raise."
-    try: written = os.write(fd, data)
-    except OSError: written = -1
+    try:
+        written = os.write(fd, data)
+    except OSError:
+        written = -1
     if written != len(data):
         os.ftruncate(fd, size)
-        if written < 0: raise
+        if written < 0:
+            raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sync_folder(folder: Path) -> None:
     "Force the new file's name to disk too."
     fd = os.open(folder, os.O_RDONLY)
-    try: os.fsync(fd)
-    finally: os.close(fd)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -17,8 +17,10 @@ CGROUP = Path("/sys/fs/cgroup")
 
 def _read(path: Path) -> str:
     "The text of a small system file, or nothing where there is none."
-    try: return path.read_text().strip()
-    except (OSError, UnicodeDecodeError): return ""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def cpu_name(
@@ -26,14 +28,16 @@ def cpu_name(
 ) -> str:
     "What the CPU calls itself."
     for line in _read(cpuinfo).splitlines():
-        if line.startswith("model name"): return " ".join(line.partition(":")[2].split())
+        if line.startswith("model name"):
+            return " ".join(line.partition(":")[2].split())
     return platform.processor() or platform.machine()
 
 
 def _quota(root: Path) -> float | None:
     "Cores that the cgroup grants, from version 2 or 1 of the interface."
     quota, _, period = (_read(root / "cpu.max") or "max").partition(" ")
-    if quota == "max": quota, period = _read(root / "cpu/cpu.cfs_quota_us"), _read(root / "cpu/cpu.cfs_period_us")
+    if quota == "max":
+        quota, period = _read(root / "cpu/cpu.cfs_quota_us"), _read(root / "cpu/cpu.cfs_period_us")
     return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() and int(period) else None
 
 
@@ -49,8 +53,10 @@ def ram_bytes(
     root: Path = CGROUP,  # where the cgroup's files are
 ) -> int | None:
     "Bytes of memory that this process may use."
-    try: total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError): return None
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
     limits = (_read(root / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))
     return min([total] + [int(limit) for limit in limits if limit.isdecimal()])
 
@@ -59,25 +65,34 @@ def nvidia_driver() -> str | None:
     "The version of NVIDIA's driver; None where there is none."
     import pynvml
 
-    try: pynvml.nvmlInit()
-    except (pynvml.NVMLError, OSError): return None
+    try:
+        pynvml.nvmlInit()
+    except (pynvml.NVMLError, OSError):
+        return None
     try:
         version = pynvml.nvmlSystemGetDriverVersion()
         return version.decode() if isinstance(version, bytes) else version
-    except pynvml.NVMLError: return None
-    finally: pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
 
 # %% ../nbs/03_machine.ipynb #ee31213a
 def gpu_lost() -> bool:
     "Whether NVML says that a GPU of this machine is lost."
     import pynvml
 
-    try: pynvml.nvmlInit()
-    except (pynvml.NVMLError, OSError): return False
     try:
-        for i in range(pynvml.nvmlDeviceGetCount()): pynvml.nvmlDeviceGetTemperature(pynvml.nvmlDeviceGetHandleByIndex(i), 0)
-    except pynvml.NVMLError as error: return error.value == pynvml.NVML_ERROR_GPU_IS_LOST
-    finally: pynvml.nvmlShutdown()
+        pynvml.nvmlInit()
+    except (pynvml.NVMLError, OSError):
+        return False
+    try:
+        for i in range(pynvml.nvmlDeviceGetCount()):
+            pynvml.nvmlDeviceGetTemperature(pynvml.nvmlDeviceGetHandleByIndex(i), 0)
+    except pynvml.NVMLError as error:
+        return error.value == pynvml.NVML_ERROR_GPU_IS_LOST
+    finally:
+        pynvml.nvmlShutdown()
     return False
 
 # %% ../nbs/03_machine.ipynb #f84afb6f
@@ -108,13 +123,16 @@ def _version(package: str) -> str | None:
     "A package's version, read without importing it."
     import importlib.metadata  # slow to import, and only a child asks
 
-    try: return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError: return None
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _gpu(torch, device) -> dict:
     "What torch knows of an accelerator."
-    if device.type == "mps": return dict(device_name=f"{cpu_name()} GPU", gpu_mem=torch.mps.recommended_max_memory())
+    if device.type == "mps":
+        return dict(device_name=f"{cpu_name()} GPU", gpu_mem=torch.mps.recommended_max_memory())
     module = getattr(torch, device.type)
     props = module.get_device_properties(device)
     units = getattr(props, "multi_processor_count", None) or getattr(props, "max_compute_units", None)
@@ -159,7 +177,8 @@ def gib(
     n: int | None,  # bytes
 ) -> str:
     "Bytes as GiB with the digits that matter, or a dash where they are unknown."
-    if n is None: return "-"
+    if n is None:
+        return "-"
     return f"{n / 2**30:.1f} GiB" if n < 100 * 2**30 else f"{n / 2**30:.0f} GiB"
 
 
@@ -168,6 +187,8 @@ def one_line(
 ) -> str:
     "The machine as a reader wants to see it above a table."
     m, parts = machine, [machine.device_name]
-    if m.device == "cpu": parts += [f"{m.cpu_cores:g} cores", gib(m.ram_bytes)]
-    else: parts += [gib(m.gpu_mem)] + [f"driver {m.driver}"] * bool(m.driver)
+    if m.device == "cpu":
+        parts += [f"{m.cpu_cores:g} cores", gib(m.ram_bytes)]
+    else:
+        parts += [gib(m.gpu_mem)] + [f"driver {m.driver}"] * bool(m.driver)
     return ", ".join(parts + [f"torch {m.pytorch}"])

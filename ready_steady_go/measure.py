@@ -45,17 +45,21 @@ def windows(
 
     def queue() -> bool:
         n = next(plan, 0)
-        if not n: return False
+        if not n:
+            return False
         start = spans[-1][2] if spans and clock.ahead else clock.mark()
-        for _ in range(n): step()
+        for _ in range(n):
+            step()
         spans.append((n, start, clock.mark()))
         return True
 
     while len(read) < len(spans) or queue():
-        while len(spans) - len(read) <= clock.ahead and queue(): pass
+        while len(spans) - len(read) <= clock.ahead and queue():
+            pass
         n, start, end = spans[len(read)]
         read.append((n, clock.seconds(start, end)))
-        if enough(read): plan = iter(())  # what is queued has been worked for, and is read too
+        if enough(read):
+            plan = iter(())  # what is queued has been worked for, and is read too
     return read
 
 # %% ../nbs/02_measure.ipynb #5d931a13
@@ -81,7 +85,8 @@ def batched(
     size: int,  # values in a batch
 ) -> list[float]:  # what is left over at the beginning is dropped
     "The means of neighbouring values."
-    if size == 1: return times
+    if size == 1:
+        return times
     return [statistics.fmean(times[i : i + size]) for i in range(len(times) % size, len(times), size)]
 
 
@@ -92,7 +97,8 @@ def memory(
     n, mean = len(times), statistics.fmean(times)
     off = [t - mean for t in times]
     total = sum(a * a for a in off)
-    if n < 10 or not total: return 0.0
+    if n < 10 or not total:
+        return 0.0
     r = sum(a * b for a, b in zip(off, off[1:])) / total
     return min(0.98, max(0.0, r + (1 + 4 * r) / n))
 
@@ -100,7 +106,8 @@ def memory(
 def _skewed_t(times: list[float], sd: float) -> float:
     "Student's t, and more where the values are more lopsided than chance would make normal ones."
     n, t = len(times), t975(len(times) - 1)
-    if n < 10 or not sd: return t
+    if n < 10 or not sd:
+        return t
     mean = statistics.fmean(times)
     skew = sum((x - mean) ** 3 for x in times) / n / sd**3
     return t + skew * (1 + 2 * t * t) / (6 * n**0.5) if skew > 2 * (6 / n) ** 0.5 else t
@@ -117,7 +124,8 @@ def half_width(
     times: list[float],  # seconds per step of each window, in the order they were measured
 ) -> float | None:  # seconds; None from fewer than two windows, which say nothing about their spread
     "Half the width of the 95 % confidence interval of the mean."
-    if len(times) < 2: return None
+    if len(times) < 2:
+        return None
     times = batched(times, -(-len(times) // MOST_KEPT))
     widest, size = _remembering(times), 1
     while size == 1 or len(times) // size >= FEWEST_BATCHES:
@@ -133,7 +141,8 @@ def steady_from(
 ) -> int:  # at most half of them; 0 from fewer than 8, which are too few to tell
     "How many windows at the beginning belong to the warm-up."
     n = len(times)
-    if n < 8: return 0
+    if n < 8:
+        return 0
     later = times[n // 2 :]
     usual = statistics.median(later)
     noise = 1.4826 * statistics.median(abs(t - usual) for t in later)  # as wide as one standard deviation of normal noise
@@ -149,7 +158,8 @@ def trend(
     times: list[float],  # seconds per step of each window, in order
 ) -> tuple[float, float]:  # 0.03 and 0.002: the last steps took 3 % longer than the first, give or take 0.2 % of chance
     "How much longer the steps took at the end than at the beginning, as a share of the mean, and its standard error."
-    if len(times) < 10: return 0.0, math.inf
+    if len(times) < 10:
+        return 0.0, math.inf
     means = batched(times, max(1, len(times) // 20))
     n, mean = len(means), statistics.fmean(means)
     line = [i - (n - 1) / 2 for i in range(n)]
@@ -250,7 +260,8 @@ class Measurement:
     @property
     def step_ms_p95(self) -> float | None:
         "95th percentile of the windows' step times, milliseconds; None from fewer than 10 windows."
-        if len(self.steady_windows) < FEWEST_WINDOWS: return None
+        if len(self.steady_windows) < FEWEST_WINDOWS:
+            return None
         return statistics.quantiles(self.step_times, n=20, method="inclusive")[-1] * 1e3
 
     @cached_property
@@ -266,8 +277,10 @@ class Measurement:
     @property
     def sure(self) -> bool:
         "Whether the half width is at most 0.5 %, from enough windows, seconds and steps, and a drift of 1.5 % is out of the question."
-        if len(self.steady_windows) < FEWEST_WINDOWS or self.duration < FEWEST_SECONDS: return False
-        if self.n_batches < CALM_STEPS and self.duration < CALM_SECONDS: return False
+        if len(self.steady_windows) < FEWEST_WINDOWS or self.duration < FEWEST_SECONDS:
+            return False
+        if self.n_batches < CALM_STEPS and self.duration < CALM_SECONDS:
+            return False
         change, error = self.trend
         return self.throughput_ci95 <= TARGET * self.throughput and abs(change) + CERTAIN * error <= MOST_DRIFT
 
@@ -287,7 +300,8 @@ class Measurement:
     def kept(self) -> tuple[list[tuple[int, float]], int]:
         "The windows for the record, neighbours joined until there are at most 400, and how many at the beginning were warm-up."
         cut, size = len(self.windows) - len(self.steady_windows), 1
-        while -(-cut // size) + -(-(len(self.windows) - cut) // size) > MOST_KEPT: size += 1
+        while -(-cut // size) + -(-(len(self.windows) - cut) // size) > MOST_KEPT:
+            size += 1
         early = _joined(self.windows[:cut], size)
         return early + _joined(self.windows[cut:], size), len(early)
 
@@ -300,7 +314,8 @@ def settled(
     times: list[float],  # seconds per step of the warm-up's windows
 ) -> bool:
     "Whether the last two windows took as long as the two before them."
-    if len(times) < 4: return False
+    if len(times) < 4:
+        return False
     a, b, c, d = times[-4:]
     return abs(c + d - a - b) <= max(SAME * (a + b), abs(a - b) + abs(c - d))
 
@@ -335,14 +350,16 @@ def warm_up(
         last = window()
         if n * window_s > 2 * n * last:  # too short to tell: grow, and start to compare afresh
             n, times = min(4 * n, max(n + 1, round(n * window_s / max(last, 1e-9)))), []
-        else: times.append(last / n)
+        else:
+            times.append(last / n)
     step_s = last / n if n > 1 or times else first
     return WarmUp(first, spent, max(1, round(window_s / step_s)), step_s)
 
 # %% ../nbs/02_measure.ipynb #1880051a
 def _plan(n: int, n_batches: int | None) -> Iterator[int]:
     "Steps in each window: for ever n, or n until `n_batches` are complete."
-    if n_batches is None: return repeat(n)
+    if n_batches is None:
+        return repeat(n)
     n = max(n, -(-n_batches // MOST_KEPT)) if n_batches > n else n_batches
     return chain(repeat(n, n_batches // n), [n_batches % n] if n_batches % n else [])
 
@@ -358,8 +375,10 @@ class UntilSure:
 
     def __call__(self, m: Measurement) -> bool:
         timed_s = sum(s for _, s in m.windows)
-        if timed_s >= self.limit_s: return True
-        if len(m.windows) < self.next: return False
+        if timed_s >= self.limit_s:
+            return True
+        if len(m.windows) < self.next:
+            return False
         self.next = max(len(m.windows) + 1, int(1.05 * len(m.windows)))
         change, error = m.trend
         return m.sure and (abs(change) + error) * self.limit_s / m.duration < GROWN
@@ -388,7 +407,8 @@ class UntilFlat:
 
     def __call__(self, m: Measurement) -> bool:
         timed_s = sum(s for _, s in m.windows)
-        if self.seen and timed_s < self.seen[-1][0] + 1 and timed_s < self.limit_s: return False
+        if self.seen and timed_s < self.seen[-1][0] + 1 and timed_s < self.limit_s:
+            return False
         self.seen.append((timed_s, self.look()))
         self.flat = timed_s >= FLAT_S + BURST_S and self._flat(m, timed_s)
         return self.flat or timed_s >= self.limit_s
@@ -405,7 +425,8 @@ class UntilFlat:
 def _fill(rows: list[tuple[int, float]], seconds: float) -> int:
     "How many windows, in this order, make so many seconds."
     n, spent = 0, 0.0
-    while n < len(rows) and spent < seconds: n, spent = n + 1, spent + rows[n][1]
+    while n < len(rows) and spent < seconds:
+        n, spent = n + 1, spent + rows[n][1]
     return n
 
 
@@ -442,8 +463,10 @@ def measure(
     def enough(read) -> bool:
         m = so_far(read)
         tell("go", m)
-        if soak or not asked: return until(m)
+        if soak or not asked:
+            return until(m)
         return n_batches is None and m.duration >= n_seconds
 
-    with during or nullcontext(): m = so_far(windows(step, clock, _plan(warm.n, None if soak else n_batches), enough))
+    with during or nullcontext():
+        m = so_far(windows(step, clock, _plan(warm.n, None if soak else n_batches), enough))
     return replace(m, flat=soak.flat) if soak else m

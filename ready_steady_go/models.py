@@ -39,9 +39,11 @@ def size(
     params: int | None,
 ) -> str:
     "A number of parameters with three digits."
-    if params is None: return "-"
+    if params is None:
+        return "-"
     for unit, name in (1e9, "G"), (1e6, "M"), (1e3, "k"):
-        if params >= 0.9995 * unit: return f"{params / unit:#.3g}".rstrip(".") + f" {name}"
+        if params >= 0.9995 * unit:
+            return f"{params / unit:#.3g}".rstrip(".") + f" {name}"
     return str(params)
 
 
@@ -83,12 +85,14 @@ def count(
     import torch
 
     known = {n.name: n.params for n in friendly()}
-    if name in known: return known[name]
+    if name in known:
+        return known[name]
     try:
         spec = families.resolve(Spec(model=name))
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return sum(p.numel() for p in families.load(spec.family).build(spec, "meta").model.parameters())
-    except Exception: return None  # whatever a library says: the name is listed without
+    except Exception:
+        return None  # whatever a library says: the name is listed without
 
 
 def counted(
@@ -107,16 +111,21 @@ def models_command(
 ) -> int:  # exit code
     "List models by family; a `UserError` where none fits."
     found = friendly() if pattern is None else counted(matching(pattern))
-    if not found: raise UserError(f"no model fits '{pattern}'{_missing(pattern)}; rsg models '*' lists every name")
+    if not found:
+        raise UserError(f"no model fits '{pattern}'{_missing(pattern)}; rsg models '*' lists every name")
     if as_json:
-        for n in found: out(json.dumps(dict(family=n.family, model=n.name, params=n.params)))
+        for n in found:
+            out(json.dumps(dict(family=n.family, model=n.name, params=n.params)))
         return 0
     for family in dict.fromkeys(n.family for n in found):
         out(f"{family}:")
         for n in found:
-            if n.family == family: out(f"  {n}")
-    if pattern is None: out("rsg models PATTERN looks through all names of timm and transformers; my_module:name is a model of your own")
-    elif any(n.params is None for n in found): out(f"-: not counted within {COUNT_S:.0f} s, or it cannot be; a narrower pattern helps")
+            if n.family == family:
+                out(f"  {n}")
+    if pattern is None:
+        out("rsg models PATTERN looks through all names of timm and transformers; my_module:name is a model of your own")
+    elif any(n.params is None for n in found):
+        out(f"-: not counted within {COUNT_S:.0f} s, or it cannot be; a narrower pattern helps")
     return 0
 
 

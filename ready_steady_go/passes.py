@@ -41,7 +41,8 @@ def split(
     n: int,  # steps
 ) -> Split:
     "Run steps with marks between their parts."
-    if clock.ahead: step()  # the device is behind the host again, as it was when it was timed
+    if clock.ahead:
+        step()  # the device is behind the host again, as it was when it was timed
     marks = []
     for _ in range(n):
         start, loss = clock.mark(), step.forward()
@@ -66,7 +67,8 @@ def split_finding(
 ) -> dict | None:
     "What a reader must know when the parts do not add up to the step."
     off = parts.sum_ms / step_ms - 1
-    if n < FEWEST_SPLIT or abs(off) <= SPLIT_OFF + give: return None
+    if n < FEWEST_SPLIT or abs(off) <= SPLIT_OFF + give:
+        return None
     text = f"forward, backward and optimizer add up to {1 + off:.0%} of the step that was timed: take the parts as shares"
     return dict(code="split_off", text=text)
 
@@ -84,7 +86,8 @@ def covered(
 
 def _is_work(event, on_cpu: bool) -> bool:
     "Whether an event of the profiler is work of the device; on a CPU an operator, not a range with operators and gaps in it."
-    if not on_cpu: return event.device_type() != torch.autograd.DeviceType.CPU
+    if not on_cpu:
+        return event.device_type() != torch.autograd.DeviceType.CPU
     return "::" in event.name() and not event.name().startswith("autograd::")
 
 
@@ -100,15 +103,18 @@ def busy_seconds(
 ) -> tuple[float, float] | None:  # seconds that the device worked, and that passed, per step; None where nobody can tell
     "Run steps under the profiler."
     activity = _activity(device)
-    if activity is None: return None
+    if activity is None:
+        return None
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it says on stderr when it starts
     with torch.profiler.profile(activities=[activity]) as profile:
         start = time.perf_counter()
-        for _ in range(n): step()
+        for _ in range(n):
+            step()
         wait_for(device)
         passed = time.perf_counter() - start
     events = [e for e in profile.profiler.kineto_results.events() if _is_work(e, device.type == "cpu")]
-    if not events: return None
+    if not events:
+        return None
     return covered((e.start_ns(), e.start_ns() + e.duration_ns()) for e in events) / 1e9 / n, passed / n
 
 
@@ -120,7 +126,8 @@ def busy(
 ) -> float | None:  # 0 to 1; None where nobody can tell
     "The share of the time in which the device worked."
     seconds = busy_seconds(step, device, n)
-    if seconds is None: return None
+    if seconds is None:
+        return None
     worked, passed = seconds
     return min(1.0, worked / (passed if device.type == "cpu" else step_s))
 
@@ -132,7 +139,8 @@ def busy_finding(
     share: float | None,  # from `busy`
 ) -> dict | None:
     "What a reader must know when the device waited."
-    if share is None or share >= BUSY: return None
+    if share is None or share >= BUSY:
+        return None
     text = f"host-bound: the device worked {share:.0%} of the time and waited for the host in the rest"
     return dict(code="host_bound", text=f"{text}; a larger batch or a faster CPU helps")
 
@@ -158,9 +166,11 @@ def passes(
 ) -> tuple[dict, list[dict]]:  # fields of the record, and findings
     "Both passes, outside of everything that is timed."
     n, start, parts = n_steps(m), time.perf_counter(), None
-    if not n: return dict(passes_s=0.0), []
+    if not n:
+        return dict(passes_s=0.0), []
     give = math.inf if m.throughput_ci95 is None else m.throughput_ci95 / m.throughput  # one window: nothing to compare with
-    if mode == "train": parts = split(step, clock_of(device), n)
+    if mode == "train":
+        parts = split(step, clock_of(device), n)
     share = busy(step, device, n, m.duration / m.n_batches)
     found = [parts and split_finding(parts, n, m.step_ms, give), busy_finding(share)]
     fields = vars(parts) if parts else {}

@@ -278,10 +278,12 @@ def known(
     device_name: str | None,  # as NVML or torch says it
 ) -> Peak | None:
     "The card's line. None where there is none, or where cards of different speed go by that name."
-    if not device_name: return None
+    if not device_name:
+        return None
     said, memory = words(device_name)
     same = [p for p in peaks() if words(p.name)[0] == said and memory <= set(p.memory)]
-    if len({(p.fp32, p.tf32, p.fp16, p.bf16) for p in same}) != 1: return None
+    if len({(p.fp32, p.tf32, p.fp16, p.bf16) for p in same}) != 1:
+        return None
     return max(same, key=lambda p: p.bandwidth)
 
 
@@ -302,10 +304,13 @@ def may_be(
     name: str | None,  # a card's name, possibly short
 ) -> tuple[Peak, ...]:  # the fastest first; more than one where the name leaves it open
     "The cards that a short name may mean."
-    if not name: return ()
-    if exact := known(name): return (exact,)
+    if not name:
+        return ()
+    if exact := known(name):
+        return (exact,)
     said, memory = words(name)
-    if not said - FAMILY: return ()
+    if not said - FAMILY:
+        return ()
     full = [(p, words(f"{p.name} {p.alias}")[0]) for p in peaks()]
     fits = [p for p, all_words in full if said <= all_words and all_words - said <= FAMILY and memory <= set(p.memory)]
     return tuple(sorted(fits, key=lambda p: (-p.fp16, -p.fp32, -p.bandwidth)))

@@ -25,7 +25,8 @@ def parse_usd(
 ) -> float:  # US dollars an hour
     "The price that `text` says."
     parts = re.fullmatch(r"\$?\s*([0-9]{1,6}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})", str(text).strip())
-    if parts: return float(parts[1])
+    if parts:
+        return float(parts[1])
     point = str(text).replace(",", ".", 1)
     hint = f": did you mean {point}?" if re.fullmatch(r"[0-9]+\.[0-9]+", point) else ""
     raise UserError(f"--usd-per-hour {text or repr(text)}: it takes US dollars an hour, such as 0.35{hint}")
@@ -49,15 +50,19 @@ class Price:
 
 def _money(value) -> float | None:
     "A price in a provider's record; None for what cannot be one."
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,12})?", value): value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float): return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,12})?", value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
     return float(value) if 0 < value < MOST_USD else None
 
 
 def _fact(value):
     "A plain short fact; None for anything else."
-    if isinstance(value, str): return value if value.isprintable() and 0 < len(value) <= MOST_TEXT else None
-    if isinstance(value, bool) or not isinstance(value, int | float): return None
+    if isinstance(value, str):
+        return value if value.isprintable() and 0 < len(value) <= MOST_TEXT else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
     return value if abs(value) < 1e15 else None
 
 
@@ -100,19 +105,36 @@ class Provider:
 
 PROVIDERS = (
     Provider(
-        name="vast.ai", id_in="CONTAINER_ID", key_in="CONTAINER_API_KEY", url_in="RSG_VAST_URL",
-        url="https://console.vast.ai/api/v0", path="/instances/{}/", read=read_vast,
+        name="vast.ai",
+        id_in="CONTAINER_ID",
+        key_in="CONTAINER_API_KEY",
+        url_in="RSG_VAST_URL",
+        url="https://console.vast.ai/api/v0",
+        path="/instances/{}/",
+        read=read_vast,
     ),
     Provider(
-        name="RunPod", id_in="RUNPOD_POD_ID", key_in="RUNPOD_API_KEY", url_in="RSG_RUNPOD_URL",
-        url="https://rest.runpod.io/v1", path="/pods/{}", read=read_runpod,
+        name="RunPod",
+        id_in="RUNPOD_POD_ID",
+        key_in="RUNPOD_API_KEY",
+        url_in="RSG_RUNPOD_URL",
+        url="https://rest.runpod.io/v1",
+        path="/pods/{}",
+        read=read_runpod,
     ),
 )
 
 # %% ../nbs/03b_price.ipynb #1ea51f3b
 SECRETS = (
-    "CONTAINER_API_KEY", "VAST_API_KEY", "RUNPOD_API_KEY", "WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
-    "JUPYTER_TOKEN", "JUPYTER_PASSWORD", "OPEN_BUTTON_TOKEN",
+    "CONTAINER_API_KEY",
+    "VAST_API_KEY",
+    "RUNPOD_API_KEY",
+    "WANDB_API_KEY",
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "JUPYTER_TOKEN",
+    "JUPYTER_PASSWORD",
+    "OPEN_BUTTON_TOKEN",
 )
 PROC1 = Path("/proc/1/environ")
 
@@ -120,8 +142,10 @@ PROC1 = Path("/proc/1/environ")
 def _environment(env: Mapping[str, str], proc1: Path) -> dict[str, str]:
     "The variables that name a box, from here or from the container's first process."
     wanted = {name for p in PROVIDERS for name in (p.id_in, p.key_in)}
-    try: pairs = (pair.partition("=") for pair in proc1.read_bytes().decode(errors="replace").split("\0"))
-    except OSError: pairs = ()
+    try:
+        pairs = (pair.partition("=") for pair in proc1.read_bytes().decode(errors="replace").split("\0"))
+    except OSError:
+        pairs = ()
     first = {name: value for name, _, value in pairs if name in wanted}
     here = {name: env[name] for p in PROVIDERS for name in (p.id_in, p.key_in, p.url_in) if name in env}
     return {name: value.strip() for name, value in (first | here).items() if value.strip()}
@@ -142,7 +166,8 @@ def _opener():
     class Stay(urllib.request.HTTPRedirectHandler):
         "A redirect is an error: the key goes nowhere else."
 
-        def redirect_request(self, *args): return None
+        def redirect_request(self, *args):
+            return None
 
     proxies = {scheme: url for scheme, url in urllib.request.getproxies().items() if scheme == "https"}
     return urllib.request.build_opener(Stay, urllib.request.ProxyHandler(proxies))
@@ -158,7 +183,8 @@ def _get(url: str, key: str, until: float) -> bytes:
         body = b""
         while chunk := answer.read1(65536):
             body += chunk
-            if len(body) > MOST_BYTES or time.monotonic() > until: raise NoPrice("did not come to an end")
+            if len(body) > MOST_BYTES or time.monotonic() > until:
+                raise NoPrice("did not come to an end")
     return body
 
 
@@ -167,17 +193,22 @@ def _fetch(url: str, key: str, until: float) -> dict:
     import http
     import urllib.error
 
-    try: body = _get(url, key, until)
+    try:
+        body = _get(url, key, until)
     except urllib.error.HTTPError as error:
         error.close()
         known = {status.value: f" ({status.phrase})" for status in http.HTTPStatus}
         raise NoPrice(f"answered {error.code}{known.get(error.code, '')}") from None
-    except TimeoutError: raise NoPrice("did not answer in time") from None
+    except TimeoutError:
+        raise NoPrice("did not answer in time") from None
     except urllib.error.URLError as error:
         raise NoPrice(f"cannot be reached ({type(error.reason).__name__})") from None
-    try: answer = json.loads(body)
-    except (ValueError, RecursionError): raise NoPrice("answered something that is not JSON") from None
-    if isinstance(answer, dict) and isinstance(answer.get("instances", {}), dict): return answer
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise NoPrice("answered something that is not JSON") from None
+    if isinstance(answer, dict) and isinstance(answer.get("instances", {}), dict):
+        return answer
     raise NoPrice("answered no record of this box")
 
 
@@ -194,10 +225,13 @@ def _address(provider: Provider, here: Mapping[str, str]) -> str:
 def _ask(provider: Provider, here: Mapping[str, str], until: float) -> dict:
     "What a provider says of this box, as the fields of a `Price`."
     key = here.get(provider.key_in, "")
-    if not key: raise NoPrice(f"cannot be asked: {provider.key_in} is not set")
-    if not re.fullmatch(r"[\x21-\x7e]+", key): raise NoPrice(f"cannot be asked: {provider.key_in} is not a key")
+    if not key:
+        raise NoPrice(f"cannot be asked: {provider.key_in} is not set")
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise NoPrice(f"cannot be asked: {provider.key_in} is not a key")
     usd, kind, more = provider.read(_fetch(_address(provider, here), key, until))
-    if usd is None: raise NoPrice("gives no price for this box")
+    if usd is None:
+        raise NoPrice("gives no price for this box")
     more = {name: value for name, value in more.items() if _fact(value) is not None and key not in str(value)}
     return dict(usd_per_hour=usd, price_kind=kind, more=more)
 
@@ -212,14 +246,18 @@ def _asked(provider: Provider, here: Mapping[str, str], timeout_s: float) -> Pri
     until, said = time.monotonic() + timeout_s, {}
 
     def work():
-        try: said["price"] = _ask(provider, here, until)
-        except NoPrice as why: said["why"] = str(why)
-        except Exception as error: said["why"] = f"cannot be asked ({type(error).__name__})"  # its text may quote the key
+        try:
+            said["price"] = _ask(provider, here, until)
+        except NoPrice as why:
+            said["why"] = str(why)
+        except Exception as error:
+            said["why"] = f"cannot be asked ({type(error).__name__})"  # its text may quote the key
 
     thread = threading.Thread(target=work, name="rsg-price", daemon=True)
     thread.start()
     thread.join(timeout_s)
-    if "price" in said: return Price(source=provider.name, time=_now(), **said["price"])
+    if "price" in said:
+        return Price(source=provider.name, time=_now(), **said["price"])
     why = said.get("why") or f"did not answer within {timeout_s:g} s"
     return Price(note=f"no price: {provider.name} {why}; give --usd-per-hour")
 
@@ -231,7 +269,8 @@ def price(
     timeout_s: float = 2.0,  # seconds in all
 ) -> Price:
     "What an hour of this box costs, from who knows it best. Never fails."
-    if typed is not None: return Price(usd_per_hour=typed, source="typed", time=_now())
+    if typed is not None:
+        return Price(usd_per_hour=typed, source="typed", time=_now())
     here = _environment(env, proc1)
     rented = [p for p in PROVIDERS if p.id_in in here]
     best = next((p for p in rented if p.key_in in here), rented[0] if rented else None)
@@ -243,5 +282,6 @@ def usd_per_msample(
     throughput: float | None,  # samples/s
 ) -> float | None:  # US dollars
     "What a million samples cost."
-    if usd_per_hour is None or not throughput or throughput < 0: return None
+    if usd_per_hour is None or not throughput or throughput < 0:
+        return None
     return usd_per_hour / 3600 / throughput * 1e6

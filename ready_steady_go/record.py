@@ -172,15 +172,19 @@ SKIPPED_OOM = "skipped:oom at a smaller batch size"
 # %% ../nbs/04_record.ipynb #d9624dab
 def _plain(value):
     "A value as JSON can hold it: floats to 7 digits, and None for what is not a number."
-    if isinstance(value, float): return float(f"{value:.7g}") if math.isfinite(value) else None
-    if isinstance(value, (list, tuple)): return [_plain(v) for v in value]
-    if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
     return value
 
 
 def _numbers(m: Measurement | None) -> dict:
     "The record's fields that follow from a measurement."
-    if m is None: return {}
+    if m is None:
+        return {}
     names = "throughput throughput_ci95 duration n_items step_ms step_ms_p95 steady drift warmup_s first_step_s"
     kept, late = m.kept()
     return {name: getattr(m, name) for name in names.split()} | dict(windows=[(n, s * 1e3) for n, s in kept], windows_warmup=late)
@@ -256,9 +260,12 @@ def plus_minus(
     half: float | None,  # half width, in the same unit
 ) -> str:  # `815 ± 3`
     "A number with the digits that it has."
-    if value is None: return "-"
-    if not half: return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    if value is None:
+        return "-"
+    if not half:
+        return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
     last = min(half, abs(value) or half)  # a number that is less than its uncertainty is still not 0
     digits = 1 - math.floor(math.log10(last)) if f"{last:e}"[0] == "1" else -math.floor(math.log10(last))
-    if digits <= 0: return f"{round(value, digits):.0f} ± {round(half, digits):.0f}"
+    if digits <= 0:
+        return f"{round(value, digits):.0f} ± {round(half, digits):.0f}"
     return f"{value:.{digits}f} ± {half:.{digits}f}"

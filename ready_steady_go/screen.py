@@ -28,7 +28,8 @@ def ms(
     value: float | None,  # milliseconds
 ) -> str:
     "Milliseconds with four digits, or a dash where they are unknown."
-    if value is None: return "-"
+    if value is None:
+        return "-"
     return f"{value:.{max(0, 3 - len(str(int(value))) + 1)}f}" if value < 1000 else f"{value:.0f}"
 
 
@@ -36,7 +37,8 @@ def in_words(
     outcome: str,  # of a record without a result
 ) -> str:
     "What a row says in the place of numbers."
-    if outcome == "oom": return "does not fit"
+    if outcome == "oom":
+        return "does not fit"
     return outcome.replace(":", ": ", 1)
 
 
@@ -45,7 +47,8 @@ def row(
 ) -> str:  # one line, at most 80 columns, the first two of which are for the mark
     "A record as a line of the table; with the cost of a million samples, where there is a price."
     start = f"{'':2}{r.bs if r.bs else '-':>7}"
-    if not r.ok: return f"{start}  {in_words(r.outcome)}"[:80]
+    if not r.ok:
+        return f"{start}  {in_words(r.outcome)}"[:80]
     numbers = f"{plus_minus(r.throughput, r.throughput_ci95):>20}{ms(r.step_ms):>11}{ms(r.step_ms_p95):>10}{gib(r.peak_mem_bytes):>11}"
     cost = "" if r.usd_per_hour is None else f"{dollars(r.usd_per_msample):>8}"
     return start + numbers + cost + ("  " + remark(r)).rstrip()
@@ -55,8 +58,10 @@ def dollars(
     value: float | None,
 ) -> str:
     "Dollars with three digits, or a dash where they are unknown."
-    if value is None: return "-"
-    if not value: return "0"
+    if value is None:
+        return "-"
+    if not value:
+        return "0"
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if 1e-4 < value < 1e4 else f"{value:.1e}"
 
 
@@ -88,7 +93,8 @@ def best_line(
 def _parts(r: Record) -> str | None:
     "Where a training step's time goes."
     parts = r.forward_ms, r.backward_ms, r.optimizer_ms
-    if None in parts: return None
+    if None in parts:
+        return None
     shares = "/".join(f"{100 * part / sum(parts):.0f}" for part in parts)
     return f"forward/backward/optimizer {shares} %"
 
@@ -114,7 +120,8 @@ def soak_line(
     r: Record,  # of a soak
 ) -> str:
     "Burst and sustained throughput, side by side."
-    if not r.ok: return f"  soak: {in_words(r.outcome)}"
+    if not r.ok:
+        return f"  soak: {in_words(r.outcome)}"
     change, end = r.sustained_throughput / r.burst_throughput - 1, "flat" if r.flat else "not flat yet"
     both = [plus_minus(*pair) for pair in ((r.burst_throughput, r.burst_ci95), (r.sustained_throughput, r.sustained_ci95))]
     return f"  soak: {both[0]} samples/s at first, {both[1]} after {r.soak_s:.0f} s ({change:+.1%}, {end})"
@@ -124,9 +131,11 @@ def _said(records: list[Record], best: Record | None, code: str) -> str:
     "A finding in the words of the best point; one that only others have, with their batch sizes."
     said = [(r, f["text"]) for r in records for f in r.findings or [] if f["code"] == code]
     for r, text in said:
-        if r is best: return text
+        if r is best:
+            return text
     sizes, (_, text) = dict.fromkeys(str(r.bs) for r, _ in said), said[-1]
-    if len(said) == len(records) or sizes.keys() == {"None"}: return text
+    if len(said) == len(records) or sizes.keys() == {"None"}:
+        return text
     return f"batch size {', '.join(sizes)}: {text}"
 
 
@@ -139,7 +148,8 @@ def doubts(
     said = [_said(records, best, code) for code in codes]
     said += [f"batch size {r.bs}: {r.error}" for r in records if r.failed and r.error and not r.findings]
     brief = best and best.search in ("probe", "refine")
-    if brief: said.append(f"batch size {best.bs} was only looked at for a moment: --bs {best.bs} measures it until it is sure")
+    if brief:
+        said.append(f"batch size {best.bs} was only looked at for a moment: --bs {best.bs} measures it until it is sure")
     return list(dict.fromkeys(said))
 
 # %% ../nbs/09a_screen.ipynb #62e5081e
@@ -155,12 +165,15 @@ class Screen:
 
     def machine(self, machine) -> None:
         "Say what is measured."
-        if not self.as_json: self.out(one_line(machine))
+        if not self.as_json:
+            self.out(one_line(machine))
 
     def cost(self, price: Price) -> None:
         "Say what it costs, or why that is not known although it could be."
-        if price.note: self.note(price.note)
-        if price.usd_per_hour is None or self.as_json: return
+        if price.note:
+            self.note(price.note)
+        if price.usd_per_hour is None or self.as_json:
+            return
         gpus = f" for {price.more['num_gpus']} GPUs" if (price.more.get("num_gpus") or 1) > 1 else ""
         kind = f" {price.price_kind}" if price.price_kind else ""
         self.out(f"${price.usd_per_hour:.4g} an hour{gpus}{kind}, {price.source}, {price.time}")
@@ -169,18 +182,24 @@ class Screen:
     def begin(self, spec: Spec, known: list[Record] = ()) -> None:
         "Begin the table of a ladder, with what an earlier run measured."
         self.rows = []
-        if not self.as_json: self.out("\n" + ", ".join(filter(None, (str(spec), spec.sample))), self.head)
-        for r in known: self.point(r)
+        if not self.as_json:
+            self.out("\n" + ", ".join(filter(None, (str(spec), spec.sample))), self.head)
+        for r in known:
+            self.point(r)
         points = f"{len(known)} points are" if len(known) > 1 else "1 point is"
-        if known: self.note(f"{points} from the journal; --fresh measures again")
+        if known:
+            self.note(f"{points} from the journal; --fresh measures again")
 
     def point(self, r: Record) -> None:
         "Show a record."
         before, after = best_of(self.rows), best_of([*self.rows, r])
-        if self.as_json: self.out(to_line(r))
-        elif r.search == "soak": pass  # said at the end, beside the best point
+        if self.as_json:
+            self.out(to_line(r))
+        elif r.search == "soak":
+            pass  # said at the end, beside the best point
         else:
-            if sys.stdout.isatty() and before and after is r: self._unmark(before)
+            if sys.stdout.isatty() and before and after is r:
+                self._unmark(before)
             self.out(MARK + row(r)[1:] if after is r and sys.stdout.isatty() else row(r))
         self.rows.append(r)
 
@@ -188,19 +207,25 @@ class Screen:
         "Take the mark from a row further up, unless it has left the screen."
         up = next(i for i, other in enumerate(reversed(self.rows), 1) if other is r)
         self._wipe()
-        if up < shutil.get_terminal_size().lines - 1: print(f"\x1b[{up}A\r \x1b[{up}B\r", end="", flush=True)
+        if up < shutil.get_terminal_size().lines - 1:
+            print(f"\x1b[{up}A\r \x1b[{up}B\r", end="", flush=True)
 
     def end(self, why: str = "") -> None:
         "End the table of a ladder: the best, why it stopped, and what is doubtful."
         best = best_of(self.rows)
-        if best and not self.as_json: self.out(best_line(best), *details(best))
-        if not self.as_json: self.out(*(soak_line(r) for r in self.rows if r.search == "soak"))
-        for text in doubts(self.rows): self.note(text)
-        if why: self.note(f"stopped: {why}")
+        if best and not self.as_json:
+            self.out(best_line(best), *details(best))
+        if not self.as_json:
+            self.out(*(soak_line(r) for r in self.rows if r.search == "soak"))
+        for text in doubts(self.rows):
+            self.note(text)
+        if why:
+            self.note(f"stopped: {why}")
 
     def beat(self, spec: Spec, beat: dict) -> None:
         "Show what is happening right now."
-        if self.quiet or not sys.stderr.isatty(): return
+        if self.quiet or not sys.stderr.isatty():
+            return
         now = {"ready": "building the model", "steady": "warming up"}.get(beat["phase"])
         now = now or f"{plus_minus(beat['throughput'], beat['ci95'])} samples/s after {beat['duration']:.1f} s"
         self._wipe()
@@ -210,18 +235,21 @@ class Screen:
 
     def _wipe(self) -> None:
         "Take the progress line away."
-        if self.fleeting: print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        if self.fleeting:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         self.fleeting = False
 
     def out(self, *lines: str) -> None:
         "Lines to stdout."
-        if not lines: return
+        if not lines:
+            return
         self._wipe()
         print(*lines, sep="\n", flush=True)
 
     def note(self, text: str) -> None:
         "A line to stderr that a reader should see."
         self._wipe()
-        if self.quiet: return
+        if self.quiet:
+            return
         width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6  # a log is not wrapped
         print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    "), file=sys.stderr, flush=True)

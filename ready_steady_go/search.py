@@ -52,15 +52,19 @@ class Given:
         left_s: float = float("inf"),  # seconds of budget that are left
     ) -> Try | None:  # None: enough
         "The next batch size to try."
-        if not self.left: self.why = self.why or "all were tried"
-        elif self.left[0] >= self.closed: self.why = f"{self.closed} did not fit"
-        elif left_s <= 0: self.why = "the budget is spent"
+        if not self.left:
+            self.why = self.why or "all were tried"
+        elif self.left[0] >= self.closed:
+            self.why = f"{self.closed} did not fit"
+        elif left_s <= 0:
+            self.why = "the budget is spent"
         return None if self.why else Try(self.left[0])
 
     def tell(self, tried: Tried) -> None:
         "Learn how the batch size went that `next` gave."
         self.left.remove(tried.bs)
-        if tried.outcome == "oom": self.closed = tried.bs
+        if tried.outcome == "oom":
+            self.closed = tried.bs
 
 # %% ../nbs/07_search.ipynb #b313d359
 ROUGH = 0.07  # how far a curve wanders over a factor of e in batch size, before its own roughness is known
@@ -73,14 +77,16 @@ def step_line(
 ) -> tuple[float, float]:
     "Seconds that a step takes once and for each sample; good points weigh more."
     (bs, rate), top = points[-1], max(rate for _, rate in points)
-    if len(points) == 1: return bs / rate / 2, 0.5 / rate
+    if len(points) == 1:
+        return bs / rate / 2, 0.5 / rate
     weights = [(rate / top) ** 2 for _, rate in points]
     rows = [(w * rate / bs, w * rate, w) for w, (bs, rate) in zip(weights, points)]  # once * rate/bs + each * rate = 1
     aa, ab, bb = (sum(r[i] * r[j] for r in rows) for i, j in ((0, 0), (0, 1), (1, 1)))
     a1, b1 = (sum(r[i] * r[2] for r in rows) for i in (0, 1))
     det = aa * bb - ab * ab
     once, each = ((a1 * bb - b1 * ab) / det, (b1 * aa - a1 * ab) / det) if det else (0, 0)
-    if once <= 0: return 0.0, b1 / bb
+    if once <= 0:
+        return 0.0, b1 / bb
     return (once, each) if each > 0 else (a1 / aa, 0.0)
 
 
@@ -161,11 +167,14 @@ def chance_to_fit(
     closed: float,  # did not fit
 ) -> float:
     "How likely a batch size fits, between 0 and 1."
-    if bs <= largest: return 1.0
-    if bs >= closed: return 0.0
+    if bs <= largest:
+        return 1.0
+    if bs >= closed:
+        return 0.0
     reach = closed if closed < math.inf else largest * (BLIND if not capacity or not memory else REACH)
     share = max(0.0, math.log(reach / bs) / math.log(reach / largest))
-    if not capacity or not memory: return share
+    if not capacity or not memory:
+        return share
     (b1, m1), each = memory[-1], memory_each(memory)
     ahead = each * (bs - b1)
     doubt = DOUBT_AT_TOP * capacity + DOUBT_AHEAD * ahead
@@ -226,10 +235,14 @@ class Search:
         left_s: float = math.inf,  # seconds of budget that are left
     ) -> Try | None:  # None: enough
         "What to try next. The first is given whatever the budget."
-        if self.closed <= 1: self.why = "not even 1 fits"
-        if self.why: return None
-        if not self.tried: return Try(self.start, PROBE_S, "probe")
-        if not self.points: return self._first(left_s)
+        if self.closed <= 1:
+            self.why = "not even 1 fits"
+        if self.why:
+            return None
+        if not self.tried:
+            return Try(self.start, PROBE_S, "probe")
+        if not self.points:
+            return self._first(left_s)
         return self._better(left_s) or self._confirm(left_s)
 
     @property
@@ -242,7 +255,8 @@ class Search:
         "Mean samples/s by batch size, of all or of those tried for one reason. One that ever failed is out."
         found, bad = {}, {t.bs for t in self.tried if t.outcome != "ok"}
         for t in self.tried:
-            if t.bs not in bad and t.throughput and t.why.startswith(why): found.setdefault(t.bs, []).append(t.throughput)
+            if t.bs not in bad and t.throughput and t.why.startswith(why):
+                found.setdefault(t.bs, []).append(t.throughput)
         return {bs: sum(rates) / len(rates) for bs, rates in found.items()}
 
     @property
@@ -265,19 +279,25 @@ class Search:
         "Nothing went well yet: down after one that did not fit, up after another failure."
         last, been = self.tried[-1], {t.bs for t in self.tried}
         bs = min(self.closed, last.bs) // 2 if last.outcome == "oom" else last.bs * 2
-        if self._failing(): self.why = "too many failed"
-        elif bs < 1: self.why = "not even 1 fits"
-        elif bs in been or bs >= min(self.closed, self.until + 1): self.why = f"after {last.bs} there is nothing left to try"
-        elif SLACK * last.took_s > left_s: self.why = "the budget would not last for the next one"
+        if self._failing():
+            self.why = "too many failed"
+        elif bs < 1:
+            self.why = "not even 1 fits"
+        elif bs in been or bs >= min(self.closed, self.until + 1):
+            self.why = f"after {last.bs} there is nothing left to try"
+        elif SLACK * last.took_s > left_s:
+            self.why = "the budget would not last for the next one"
         return None if self.why else Try(bs, PROBE_S, "probe")
 
     def _better(self, left_s: float) -> Try | None:
         "A batch size that is worth a look because it may beat the best so far."
-        if self._failing() or any(t.why == "confirm" for t in self.tried): return None
+        if self._failing() or any(t.why == "confirm" for t in self.tried):
+            return None
         guess = Guess(self.points)
         worth = {bs: self._worth(bs, guess) for bs in self._candidates() if self._in_time(bs, guess, left_s)}
         bs = max(worth, key=worth.get, default=None)
-        if bs is None or worth[bs] <= 0: return None
+        if bs is None or worth[bs] <= 0:
+            return None
         return Try(bs, PROBE_S, "probe" if bs > self.points[-1][0] else "refine")
 
     def _in_time(self, bs: int, guess: Guess, left_s: float) -> bool:
@@ -305,7 +325,8 @@ class Search:
         "Where memory is expected to be full, or nearly so."
         known = self._memory()
         each = memory_each(known) if known and self.capacity else 0.0
-        if not each: return []
+        if not each:
+            return []
         bs, used = known[-1]
         return [bs + (share * self.capacity - used) / each for share in (0.94, 0.97, 0.985, 0.995)]
 
@@ -336,9 +357,12 @@ class Search:
         guess = Guess(self.points)
         cost_s, step_s = self._cost_s(bs, CONFIRM_S, guess), self._step_s(bs, guess)
         lead = points[bs] / max(sure.values()) - 1 if sure else 1.0
-        if lead <= WORTH_S * cost_s or sum(t.why == "confirm" for t in self.tried) >= CONFIRMS: self.why = self._settled()
-        elif len(points) == 1 and step_s > LONGEST_STEP_S: self.why = f"a step takes {step_s:.0f} s, larger ones are not tried"
-        elif SLACK * cost_s > left_s: self.why = "the budget would not last for the next one"
+        if lead <= WORTH_S * cost_s or sum(t.why == "confirm" for t in self.tried) >= CONFIRMS:
+            self.why = self._settled()
+        elif len(points) == 1 and step_s > LONGEST_STEP_S:
+            self.why = f"a step takes {step_s:.0f} s, larger ones are not tried"
+        elif SLACK * cost_s > left_s:
+            self.why = "the budget would not last for the next one"
         return None if self.why else Try(bs, CONFIRM_S, "confirm")
 
     def _settled(self) -> str:

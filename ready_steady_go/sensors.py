@@ -37,24 +37,31 @@ class Gpu:
         *args,
     ):
         "What the getter says; None when it cannot say. Remembers in `lost` that the GPU is lost."
-        try: return getattr(self.nvml, f"nvmlDeviceGet{what}")(self.handle, *args)
-        except AttributeError: return None  # an older nvidia-ml-py
+        try:
+            return getattr(self.nvml, f"nvmlDeviceGet{what}")(self.handle, *args)
+        except AttributeError:
+            return None  # an older nvidia-ml-py
         except self.nvml.NVMLError as error:
             self.lost |= error.value == self.nvml.NVML_ERROR_GPU_IS_LOST
             return None
 
     def close(self):
         "End the session; every later answer is None."
-        try: self.nvml.nvmlShutdown()
-        except self.nvml.NVMLError: pass
+        try:
+            self.nvml.nvmlShutdown()
+        except self.nvml.NVMLError:
+            pass
 
 
 def _handle(nvml, where: str | None):
     "The device at an address; without one, the only device."
-    if where is None: return nvml.nvmlDeviceGetHandleByIndex(0) if nvml.nvmlDeviceGetCount() == 1 else None
-    if where.startswith("GPU-"): return nvml.nvmlDeviceGetHandleByUUID(where.encode())
+    if where is None:
+        return nvml.nvmlDeviceGetHandleByIndex(0) if nvml.nvmlDeviceGetCount() == 1 else None
+    if where.startswith("GPU-"):
+        return nvml.nvmlDeviceGetHandleByUUID(where.encode())
     parts = re.fullmatch(r"(?:([0-9a-fA-F]{1,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.0)?", where)
-    if not parts: return None
+    if not parts:
+        return None
     domain, bus, device = (int(part or "0", 16) for part in parts.groups())
     return nvml.nvmlDeviceGetHandleByPciBusId(f"{domain:08X}:{bus:02X}:{device:02X}.0".encode())
 
@@ -65,14 +72,20 @@ def open_gpu(
     "A session with the GPU that is plugged in there."
     try:
         import pynvml
-    except ImportError: return None
-    try: pynvml.nvmlInit()
-    except (pynvml.NVMLError, OSError): return None
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except (pynvml.NVMLError, OSError):
+        return None
     handle = None
-    try: handle = _handle(pynvml, where)
-    except pynvml.NVMLError: pass
+    try:
+        handle = _handle(pynvml, where)
+    except pynvml.NVMLError:
+        pass
     gpu = Gpu(pynvml, handle)
-    if handle is not None: return gpu
+    if handle is not None:
+        return gpu
     gpu.close()
 
 
@@ -82,9 +95,11 @@ def gpu_at(
 ):
     "`open_gpu` for a `with`: the GPU or None, closed at the end."
     gpu = open_gpu(where)
-    try: yield gpu
+    try:
+        yield gpu
     finally:
-        if gpu: gpu.close()
+        if gpu:
+            gpu.close()
 
 # %% ../nbs/03a_sensors.ipynb #52fd497a
 def address(
@@ -92,7 +107,8 @@ def address(
 ) -> str | None:
     "Where the GPU is, in the words that `open_gpu` takes."
     ids = [getattr(props, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
-    if None not in ids: return "{:08x}:{:02x}:{:02x}.0".format(*ids)
+    if None not in ids:
+        return "{:08x}:{:02x}:{:02x}.0".format(*ids)
     uuid = getattr(props, "uuid", None)
     return None if uuid is None else f"GPU-{str(uuid).removeprefix('GPU-')}"
 
@@ -155,7 +171,8 @@ def facts(
     gpu: Gpu | None,
 ) -> GpuFacts | None:
     "The facts about this GPU now."
-    if gpu is None: return None
+    if gpu is None:
+        return None
     ask, memory, limits, (pending, failed) = gpu.ask, _memory(gpu), gpu.ask("PowerManagementLimitConstraints"), _repair(gpu)
     persistence = ask("PersistenceMode")
     known = dict(
@@ -259,8 +276,10 @@ class Sampler:
         return not self.samples[-1].lost
 
     def _run(self):
-        while self._take() and not self._end.wait(self.every_s): pass
-        if self._end.is_set() and not self.samples[-1].lost: self._take()
+        while self._take() and not self._end.wait(self.every_s):
+            pass
+        if self._end.is_set() and not self.samples[-1].lost:
+            self._take()
 
     def start(self) -> "Sampler":
         "Begin, with a sample at once."
@@ -272,12 +291,15 @@ class Sampler:
     def stop(self) -> list[Sample]:
         "End with a last sample; all that were taken."
         self._end.set()
-        if self._thread is not None: self._thread.join(PATIENCE_S)
+        if self._thread is not None:
+            self._thread.join(PATIENCE_S)
         return list(self.samples)
 
-    def __enter__(self): return self.start()
+    def __enter__(self):
+        return self.start()
 
-    def __exit__(self, *error): self.stop()
+    def __exit__(self, *error):
+        self.stop()
 
 # %% ../nbs/03a_sensors.ipynb #9b6b2e5d
 @dataclass(frozen=True, kw_only=True)
@@ -344,16 +366,19 @@ class Meter:
     def _read(self):
         "Note the power now."
         watts, now = _watts(self.gpu.ask("PowerUsage")), time.monotonic()
-        if watts is not None: self.points.append((now, watts))
+        if watts is not None:
+            self.points.append((now, watts))
         return watts is not None
 
     def _run(self, end):
-        while not end.wait(self.every_s) and not self.gpu.lost: self._read()
+        while not end.wait(self.every_s) and not self.gpu.lost:
+            self._read()
 
     def start(self) -> "Meter":
         "From now on."
         self.points, self.first = [], None
-        if self.gpu is None or _first(self.gpu.ask("MigMode")): return self
+        if self.gpu is None or _first(self.gpu.ask("MigMode")):
+            return self
         self.first = self.gpu.ask("TotalEnergyConsumption")
         if self.first is None and self._read():
             self._end = threading.Event()
@@ -366,11 +391,13 @@ class Meter:
         if self.first is not None:
             last, first, self.first = self.gpu.ask("TotalEnergyConsumption"), self.first, None
             return ((last - first) / 1000, "counter") if last is not None and last > first else (None, None)
-        if self._thread is None: return None, None
+        if self._thread is None:
+            return None, None
         self._end.set()
         self._thread.join(PATIENCE_S)
         stuck, self._thread = self._thread.is_alive(), None
-        if stuck or not self._read(): return None, None
+        if stuck or not self._read():
+            return None, None
         return sum((b - a) * (x + y) / 2 for (a, x), (b, y) in zip(self.points, self.points[1:])), "power"
 
 # %% ../nbs/03a_sensors.ipynb #9079c7f8
@@ -398,7 +425,8 @@ def _often(load: Load, reason: str) -> float:
 
 
 def _lost(f, load, after):
-    if f.lost or load.lost or after.lost: return "the driver has lost the GPU: it has to be reset or restarted, or take another box"
+    if f.lost or load.lost or after.lost:
+        return "the driver has lost the GPU: it has to be reset or restarted, or take another box"
 
 
 def _power_limit(f, load, after):
@@ -408,7 +436,8 @@ def _power_limit(f, load, after):
 
 
 def _thermal(f, load, after):
-    if not (share := _often(load, "thermal")): return
+    if not (share := _often(load, "thermal")):
+        return
     heat = "" if load.temperature_c is None else f", at up to {load.temperature_c} °C"
     return f"heat slowed the GPU down in {share:.0%} of the samples{heat}: it needs better cooling, or take another box"
 
@@ -435,7 +464,8 @@ def _pcie_gen(f, load, after):
 
 def _ecc(f, load, after):
     now, ever = after.ecc_uncorrected or 0, after.ecc_uncorrected_ever or 0
-    if not now and not ever: return
+    if not now and not ever:
+        return
     grown = max(now - (f.ecc_uncorrected or 0), ever - (f.ecc_uncorrected_ever or 0)) if after is not f else 0
     during = f", {grown} of them during this run" if grown > 0 else ""
     errors = f"{now} since the driver was loaded, {max(now, ever)} in its life{during}"
@@ -443,8 +473,10 @@ def _ecc(f, load, after):
 
 
 def _repair_due(f, load, after):
-    if after.repair_failed: return "broken rows of the GPU's memory could not be replaced: take another box"
-    if after.repair_pending: return "broken parts of the GPU's memory wait to be taken out of use: the GPU has to be reset"
+    if after.repair_failed:
+        return "broken rows of the GPU's memory could not be replaced: take another box"
+    if after.repair_pending:
+        return "broken parts of the GPU's memory wait to be taken out of use: the GPU has to be reset"
 
 
 def _in_use(f, load, after):
@@ -453,16 +485,20 @@ def _in_use(f, load, after):
 
 
 def _low_clocks(f, load, after):
-    if load.throttle is None or any(_often(load, reason) for reason in ("thermal", "power_brake", "hw_slowdown", "power_cap")): return
-    if not _under(load.sm_clock_mhz, CLOCK_SHARE, f.sm_clock_max_mhz): return
-    if not _under(load.power_w, POWER_SHARE, f.power_limit_w): return
+    if load.throttle is None or any(_often(load, reason) for reason in ("thermal", "power_brake", "hw_slowdown", "power_cap")):
+        return
+    if not _under(load.sm_clock_mhz, CLOCK_SHARE, f.sm_clock_max_mhz):
+        return
+    if not _under(load.power_w, POWER_SHARE, f.power_limit_w):
+        return
     why = [text for reason, text in HOLDS.items() if _often(load, reason)] or ["compare it with another card of its kind"]
     clocks = f"{load.sm_clock_mhz:.0f} of {f.sm_clock_max_mhz} MHz at {load.power_w:.0f} of {f.power_limit_w:.0f} W"
     return f"the GPU ran at {clocks}, and neither heat nor power explains it: {'; '.join(why)}"
 
 
 def _mig(f, load, after):
-    if f.mig: return "the GPU is split with MIG: a slice was measured, but clocks, power and temperature are those of the whole card"
+    if f.mig:
+        return "the GPU is split with MIG: a slice was measured, but clocks, power and temperature are those of the whole card"
 
 
 RULES = dict(
@@ -488,9 +524,11 @@ def health(
     min_samples: int = 3,  # under load; with fewer, what they say is not used
 ) -> list[dict]:  # `code` and `text`
     "What a reader must know about this GPU. No GPU has no findings."
-    if before is None: return []
+    if before is None:
+        return []
     load = load or Load()
-    if load.n_samples < min_samples: load = Load(lost=load.lost)
+    if load.n_samples < min_samples:
+        load = Load(lost=load.lost)
     said = ((code, rule(before, load, after or before)) for code, rule in RULES.items())
     return [dict(code=code, text=text) for code, text in said if text]
 

@@ -85,7 +85,8 @@ class Spec:
     @property
     def sample(self) -> str:
         "What one sample is, for the eye; nothing where only the model knows."
-        if self.seq_len: return f"{self.seq_len} tokens"
+        if self.seq_len:
+            return f"{self.seq_len} tokens"
         return f"{self.size} px" if self.size else ""
 
 
@@ -125,15 +126,20 @@ BS_FORMS = "write auto, 32, 8,16,32, 8-1024*2 or 64-256+64"
 def _one_range(text: str) -> list[int]:
     "The batch sizes of one comma-free piece of `--bs`."
     parts = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9})(?:([*+])([0-9]{1,9}))?)?", text)
-    if not parts: raise UserError(f"--bs {text or repr(text)}: not a batch size or a range of them; {BS_FORMS}")
+    if not parts:
+        raise UserError(f"--bs {text or repr(text)}: not a batch size or a range of them; {BS_FORMS}")
     first, last, op, by = parts.groups()
     first, last, op, by = int(first), int(last or first), op or "*", int(by or 2)
-    if first < 1: raise UserError(f"--bs {text}: a batch size is at least 1; {BS_FORMS}")
-    if last < first: raise UserError(f"--bs {text}: a range goes upwards; write {last}-{first}" + (f"{op}{by}" if parts[3] else ""))
-    if by < (2 if op == "*" else 1): raise UserError(f"--bs {text}: a range with the step {op}{by} never ends; {BS_FORMS}")
+    if first < 1:
+        raise UserError(f"--bs {text}: a batch size is at least 1; {BS_FORMS}")
+    if last < first:
+        raise UserError(f"--bs {text}: a range goes upwards; write {last}-{first}" + (f"{op}{by}" if parts[3] else ""))
+    if by < (2 if op == "*" else 1):
+        raise UserError(f"--bs {text}: a range with the step {op}{by} never ends; {BS_FORMS}")
     sizes = [first]
     while (step := sizes[-1] * by if op == "*" else sizes[-1] + by) <= last:
-        if len(sizes) == MOST_POINTS: raise UserError(f"--bs {text}: more than {MOST_POINTS} batch sizes; take a larger step")
+        if len(sizes) == MOST_POINTS:
+            raise UserError(f"--bs {text}: more than {MOST_POINTS} batch sizes; take a larger step")
         sizes.append(step)
     return sizes
 
@@ -143,7 +149,8 @@ def parse_bs(
 ) -> list[int] | None:  # ascending, each once; None for `auto`
     "The batch sizes that `text` asks for."
     text = re.sub(r"\s", "", str(text)).lower()
-    if text == "auto": return None
+    if text == "auto":
+        return None
     return sorted({bs for piece in text.split(",") for bs in _one_range(piece)})
 
 # %% ../nbs/00_spec.ipynb #3a8fc4a9
@@ -154,7 +161,8 @@ def parse_seconds(
     "The time that `text` says, in seconds."
     parts = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(s|m|h)?", str(text).strip().lower())
     seconds = float(parts[1]) * {"m": 60, "h": 3600}.get(parts[2], 1) if parts else 0
-    if seconds <= 0: raise UserError(f"{option} {text}: it takes a time above 0, such as 90, 90s, 2m or 1h")
+    if seconds <= 0:
+        raise UserError(f"{option} {text}: it takes a time above 0, such as 90, 90s, 2m or 1h")
     return seconds
 
 # %% ../nbs/00_spec.ipynb #845a4e1a
@@ -163,7 +171,8 @@ def parse_size(
 ) -> int | str:  # the side of a square, or `heightxwidth`
     "The image size that `text` says, in pixels."
     sides = [whole_number(side, "--size", most=65536) for side in str(text).lower().split("x")]
-    if len(sides) > 2: raise UserError(f"--size {text}: it takes pixels, such as 224, or height and width, such as 1024x768")
+    if len(sides) > 2:
+        raise UserError(f"--size {text}: it takes pixels, such as 224, or height and width, such as 1024x768")
     return sides[0] if len(set(sides)) == 1 else f"{sides[0]}x{sides[1]}"
 
 
@@ -181,8 +190,10 @@ def parse_models(
     "The model names that were asked for."
     names = [name.strip() for text in texts for name in text.split(",")]
     for name in names:
-        if not name: raise UserError("--model: a name is empty; write --model resnet50 or --model resnet50,vgg19")
-        if not re.fullmatch(r"[\w.:/-]+", name): raise UserError(f"--model {name!r}: no model has such a name; write --model resnet50")
+        if not name:
+            raise UserError("--model: a name is empty; write --model resnet50 or --model resnet50,vgg19")
+        if not re.fullmatch(r"[\w.:/-]+", name):
+            raise UserError(f"--model {name!r}: no model has such a name; write --model resnet50")
     return list(dict.fromkeys(names))
 
 # %% ../nbs/00_spec.ipynb #45a768df
@@ -193,7 +204,8 @@ def one_of(
 ) -> str:
     "The known word that `text` says, or a `UserError` that names the option."
     word = str(text).strip().lower()
-    if word not in known: raise UserError(f"{option} {text or repr(text)}: it takes {', '.join(known)}{did_you_mean(word, known)}")
+    if word not in known:
+        raise UserError(f"{option} {text or repr(text)}: it takes {', '.join(known)}{did_you_mean(word, known)}")
     return word
 
 # %% ../nbs/00_spec.ipynb #4efb5005
@@ -204,7 +216,8 @@ def parse_device(
     text: str | None,  # `cuda`, `cuda:1`, `mps`, `xpu`, `cpu`; None leaves the choice to the machine
 ) -> str | None:
     "The device name, if it is one; whether the machine has it is asked later."
-    if text is None: return None
+    if text is None:
+        return None
     if not (parts := re.fullmatch(r"([a-z]+)(?::[0-9]{1,3})?", text.strip().lower())) or parts[1] not in DEVICES:
         known = {"gpu": "cuda", "nvidia": "cuda", "rocm": "cuda", "hip": "cuda"}
         near = known.get(text.strip().lower())

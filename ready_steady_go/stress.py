@@ -33,9 +33,11 @@ from .spec import PRECISIONS, UserError
 def _runs_on(arch: str, capability: tuple[int, int]) -> bool:
     "Whether code for `arch` runs on an NVIDIA GPU of this compute capability."
     parts = re.fullmatch(r"(sm|compute)_(\d+)(\d)([a-z]?)", arch)
-    if not parts: return False
+    if not parts:
+        return False
     made_for, (kind, letter) = (int(parts[2]), int(parts[3])), (parts[1], parts[4])
-    if letter == "a": return made_for == capability
+    if letter == "a":
+        return made_for == capability
     return made_for <= capability and (kind == "compute" and not letter or made_for[0] == capability[0])
 
 
@@ -64,10 +66,13 @@ def which_torch(
 ) -> str:
     "What to install instead, in one line."
     has = f"torch {version} has no kernels for compute capability {capability[0]}.{capability[1]}"
-    if capability < (5, 0): return f"{has}, and no torch from 2.4 on does; rent a newer GPU"
-    if capability < (7, 5): return f"{has}; pip install torch --index-url https://download.pytorch.org/whl/cu126"
+    if capability < (5, 0):
+        return f"{has}, and no torch from 2.4 on does; rent a newer GPU"
+    if capability < (7, 5):
+        return f"{has}; pip install torch --index-url https://download.pytorch.org/whl/cu126"
     oldest = min((a for a in arch_list if a.startswith("sm_")), key=lambda a: int(re.sub(r"\D", "", a)), default="sm_75")
-    if capability < divmod(int(re.sub(r"\D", "", oldest)), 10): return f"{has}; install a build for CUDA 12.6: .../whl/cu126"
+    if capability < divmod(int(re.sub(r"\D", "", oldest)), 10):
+        return f"{has}; install a build for CUDA 12.6: .../whl/cu126"
     return f"{has}; pip install --upgrade torch, which also needs a current driver"
 
 
@@ -75,11 +80,13 @@ def arch_trouble(
     device: torch.device,
 ) -> str | None:  # one line
     "What is wrong with this torch for this GPU, and what to install."
-    if device.type != "cuda": return None
+    if device.type != "cuda":
+        return None
     arch_list = torch.cuda.get_arch_list()
     if torch.version.hip:
         name = torch.cuda.get_device_properties(device).gcnArchName
-        if not missing_gfx(arch_list, name): return None
+        if not missing_gfx(arch_list, name):
+            return None
         has = f"torch {torch.__version__} has no kernels for {name.partition(':')[0]}, only for {', '.join(arch_list)}"
         return f"{has}; install a torch for a ROCm that supports this GPU"
     capability = torch.cuda.get_device_capability(device)
@@ -97,10 +104,14 @@ def free_bytes(
 ) -> int:
     "Memory of the device that nobody uses, bytes."
     module = getattr(torch, device.type, None)
-    if hasattr(module, "mem_get_info"): return module.mem_get_info(device)[0]
-    if device.type == "mps": return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    try: free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError): free = 2**30
+    if hasattr(module, "mem_get_info"):
+        return module.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    try:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (ValueError, OSError):
+        free = 2**30
     return min(free, ram_bytes() or free)
 
 
@@ -111,11 +122,14 @@ def _switched(precision: str) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = {name: getattr(matmul, name) for name in SHORTCUTS if hasattr(matmul, name)}
-        for name in before: setattr(matmul, name, False)
-    try: yield set_precision(precision)
+        for name in before:
+            setattr(matmul, name, False)
+    try:
+        yield set_precision(precision)
     finally:
         set_precision("fp32")
-        for name, value in before.items(): setattr(matmul, name, value)
+        for name, value in before.items():
+            setattr(matmul, name, value)
 
 
 def _random(device: torch.device, dtype: torch.dtype, *shape: int) -> torch.Tensor:
@@ -138,11 +152,13 @@ def _fastest(device: torch.device, dtype: torch.dtype, clock, seconds: float) ->
     "The side with the highest rate at a short look; None when not even the smallest fits."
     best, side_of_best = 0.0, None
     for side in SIDES if device.type != "cpu" else CPU_SIDES:
-        if not _fits(device, dtype, side) or best and 2 * side**3 / best > seconds / 20: break
+        if not _fits(device, dtype, side) or best and 2 * side**3 / best > seconds / 20:
+            break
         call = _product(device, dtype, side)
         windows(call, clock, [1], lambda read: True)  # the first one loads the library
         rate = 2 * side**3 / warm_up(call, clock, seconds / 16, window_s=seconds / 64).step_s
-        if rate > best: best, side_of_best = rate, side
+        if rate > best:
+            best, side_of_best = rate, side
     return side_of_best
 
 
@@ -151,8 +167,10 @@ def has_precision(
     device: torch.device,
 ) -> bool:
     "Whether the device computes in this precision, and does not merely emulate it."
-    try: check_precision(precision, device)
-    except UserError: return False
+    try:
+        check_precision(precision, device)
+    except UserError:
+        return False
     return not precision_findings(precision, device)
 
 
@@ -162,11 +180,13 @@ def matmul_ceiling(
     seconds: float = 1.5,  # about how long it may take
 ) -> dict | None:  # `tflops` (TFLOP/s), `shape`, `ci95` (half width, TFLOP/s), `drift`; None: no such precision, or no memory
     "The highest rate of matrix products."
-    if not has_precision(precision, device): return None
+    if not has_precision(precision, device):
+        return None
     clock, dtype = clock_of(device), DTYPES[precision]
     with _switched(precision):
         side = _fastest(device, dtype, clock, seconds)
-        if side is None: return None
+        if side is None:
+            return None
         m = measure(_product(device, dtype, side), 1, clock, n_seconds=seconds / 2, warmup_limit_s=seconds / 8)
     per_product = 2 * side**3 / 1e12
     ci95 = m.throughput_ci95 and m.throughput_ci95 * per_product
@@ -202,10 +222,13 @@ def host_link(
     seconds: float = 1.0,  # about how long it may take
 ) -> dict | None:  # `to_device` and `to_host`, GB/s; None where there is no link
     "The rate at which pinned memory of the host goes to the device, and back."
-    if device.type in ("cpu", "mps"): return None
+    if device.type in ("cpu", "mps"):
+        return None
     n = min(LINK_BUFFER, free_bytes(device) // 8, free_bytes(torch.device("cpu")) // 8)
-    try: host = _bytes(n).pin_memory()
-    except RuntimeError: return None  # an accelerator for which this torch cannot pin memory
+    try:
+        host = _bytes(n).pin_memory()
+    except RuntimeError:
+        return None  # an accelerator for which this torch cannot pin memory
     there, clock = torch.empty(n, dtype=torch.uint8, device=device), clock_of(device)
     to_device = _gb_per_s(there, host, clock, seconds / 2)
     return dict(to_device=to_device, to_host=_gb_per_s(host, there, clock, seconds / 2))
@@ -213,7 +236,8 @@ def host_link(
 # %% ../nbs/07a_stress.ipynb #1e703e3a
 def _sizes(device: torch.device) -> dict[str, int]:
     "How large the network is: enough work to fill the device, in less than 2 GB."
-    if device.type == "cpu" or free_bytes(device) < 4e9: return dict(batch=8, width=32, side=32, rows=256, features=512)
+    if device.type == "cpu" or free_bytes(device) < 4e9:
+        return dict(batch=8, width=32, side=32, rows=256, features=512)
     return dict(batch=32, width=128, side=64, rows=4096, features=2048)
 
 
@@ -245,7 +269,8 @@ class RepeatedStep:
         "The loss of both passes and the gradients, all in FP32."
         loss = 0
         for dtype in self.dtypes:
-            with torch.autocast(self.kind, dtype=self.half, enabled=dtype != torch.float32): loss = loss + self._loss()
+            with torch.autocast(self.kind, dtype=self.half, enabled=dtype != torch.float32):
+                loss = loss + self._loss()
         return [loss.detach().reshape(1), *torch.autograd.grad(loss, [*self.weights.values(), *self.biases.values()])]
 
 
@@ -257,11 +282,13 @@ def _deterministic(kind: str) -> Iterator[None]:
     os.environ.setdefault(*WORKSPACE)
     torch.use_deterministic_algorithms(True, warn_only=kind not in ("cpu", "cuda"))  # elsewhere torch marks too much as not deterministic
     torch.backends.cudnn.benchmark = False
-    try: yield
+    try:
+        yield
     finally:
         torch.use_deterministic_algorithms(was, warn_only=warn)
         torch.backends.cudnn.benchmark = tuned
-        if workspace is None: del os.environ[WORKSPACE[0]]
+        if workspace is None:
+            del os.environ[WORKSPACE[0]]
 
 # %% ../nbs/07a_stress.ipynb #3b4942aa
 WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -280,7 +307,8 @@ def repeat_step(
         step, first = RepeatedStep(device), None
         while i < 3 or time.perf_counter() < until or unread:
             results = step()
-            if corrupt: corrupt(i, results)
+            if corrupt:
+                corrupt(i, results)
             flat = torch.cat([r.reshape(-1) for r in results])
             bits = flat.view(torch.int32)
             first = bits if first is None else first
@@ -314,9 +342,11 @@ def stress(
 
     def test(phase: str, run: Callable[[], object]):
         say(phase)
-        try: return run()
+        try:
+            return run()
         except Exception as error:
-            if not is_oom(error): raise
+            if not is_oom(error):
+                raise
         found["notes"].append(f"{phase}: not measured, the memory that is free does not suffice")
 
     for p in PRECISIONS:
@@ -338,9 +368,11 @@ def pci_id(
     name: str | None,  # of the device, as typed; None: what there is
 ) -> str | None:  # `00000000:01:00.0`; from a torch that does not know it `GPU-` and the UUID, which nobody keeps
     "Where the GPU is. Puts nothing on the device."
-    if not (name or "cuda").startswith("cuda") or torch.version.hip or not torch.cuda.is_available(): return None
+    if not (name or "cuda").startswith("cuda") or torch.version.hip or not torch.cuda.is_available():
+        return None
     index = torch.device(name or "cuda").index or 0
-    if index >= torch.cuda.device_count(): return None
+    if index >= torch.cuda.device_count():
+        return None
     return address(torch.cuda.get_device_properties(index))
 
 
@@ -349,14 +381,18 @@ def unused_gpu(
     driver: Callable[[], str | None] = nvidia_driver,
 ) -> str | None:  # one line
     "Why an NVIDIA GPU that the driver sees would be left unused, though nobody asked for another device."
-    if name or torch.version.hip: return None
+    if name or torch.version.hip:
+        return None
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        if torch.cuda.is_available(): return None
+        if torch.cuda.is_available():
+            return None
     version = driver()
-    if version is None: return None
+    if version is None:
+        return None
     why = str(said[0].message).split(". ")[0] if said else "it finds none"
-    if not torch.backends.cuda.is_built(): why = "it was built without CUDA"
+    if not torch.backends.cuda.is_built():
+        why = "it was built without CUDA"
     return f"the NVIDIA driver {version} is here, but torch {torch.__version__} cannot use a GPU: {' '.join(why.split())[:200]}"
 
 
@@ -369,10 +405,12 @@ def _look(ask: dict) -> dict:
 def _stress(ask: dict, say: Callable[[dict], None]) -> dict:
     "The result; what is measured is told on the way too."
     device = find_device(ask["device"])
-    if device.type == "cpu": torch.set_num_threads(max(1, int(cpu_cores())))
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, int(cpu_cores())))
     machine = asdict(look_at(device))
     say(dict(event="beat", phase="starting", machine=machine))
-    if trouble := arch_trouble(device): return dict(event="stress", no_kernels=trouble)
+    if trouble := arch_trouble(device):
+        return dict(event="stress", no_kernels=trouble)
     beat = lambda phase, done=None: say(dict(event="beat", phase=phase, done=done or {}))
     return dict(event="stress", done=stress(device, ask["seconds"], beat))
 
@@ -382,8 +420,10 @@ def answer(
     say: Callable[[dict], None] = lambda beat: None,  # takes the beats
 ) -> dict:
     "The answer to one question; an error is one too."
-    try: return _look(ask) if ask["do"] == "look" else _stress(ask, say)
-    except UserError as error: return dict(event="refused", message=str(error))
+    try:
+        return _look(ask) if ask["do"] == "look" else _stress(ask, say)
+    except UserError as error:
+        return dict(event="refused", message=str(error))
     except Exception as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         return dict(event="broke", message=f"{type(error).__name__}: {first}"[:300])
@@ -400,7 +440,8 @@ def _leave_with_parent() -> Iterator[str]:
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    while some.acquire(): yield lines.pop(0)
+    while some.acquire():
+        yield lines.pop(0)
 
 
 def main() -> None:
@@ -409,4 +450,5 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     say = lambda line: print(json.dumps(line), file=answers, flush=True)
-    for line in _leave_with_parent(): say(answer(json.loads(line), say))
+    for line in _leave_with_parent():
+        say(answer(json.loads(line), say))

@@ -68,34 +68,45 @@ class Child:
         limit_s: float = FIRST_SIGN_S,  # seconds between two signs of life
     ) -> dict:
         "The answer; raises `Gone` when there will be none, and `UserError` when it is a refusal."
-        try: self.process.stdin.write(json.dumps(question).encode() + b"\n")
-        except BrokenPipeError: raise self._gone() from None
-        while (answer := self._hear(limit_s))["event"] == "beat": tell(answer)
-        if answer["event"] == "refused": raise UserError(answer["message"])
+        try:
+            self.process.stdin.write(json.dumps(question).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._gone() from None
+        while (answer := self._hear(limit_s))["event"] == "beat":
+            tell(answer)
+        if answer["event"] == "refused":
+            raise UserError(answer["message"])
         return answer
 
     def _hear(self, limit_s: float) -> dict:
         "The next line, waited for without spinning."
         until, out = time.monotonic() + limit_s, self.process.stdout
         while b"\n" not in self.rest:
-            if not select.select([out], [], [], max(0, until - time.monotonic()))[0]: raise self._hung(limit_s)
+            if not select.select([out], [], [], max(0, until - time.monotonic()))[0]:
+                raise self._hung(limit_s)
             piece = os.read(out.fileno(), 65536)
-            if not piece: raise self._gone()
+            if not piece:
+                raise self._gone()
             self.rest += piece
         line, _, self.rest = self.rest.partition(b"\n")
         return json.loads(line)
 
     def _hung(self, limit_s: float) -> Gone:
         "End a child that gave no sign of life."
-        if self.end() is None: return Gone(UNKILLABLE, f"no sign of life for {limit_s:g} s, and it cannot be ended")
+        if self.end() is None:
+            return Gone(UNKILLABLE, f"no sign of life for {limit_s:g} s, and it cannot be ended")
         return Gone("failed:hang", f"no sign of life for {limit_s:g} s")
 
     def _gone(self) -> Gone:
         "How the child ended by itself."
-        try: code = self.process.wait(10)
-        except subprocess.TimeoutExpired: code = self.end()
-        if code is None: return Gone(UNKILLABLE, "it neither answers nor can it be ended")
-        if code < 0: return Gone(f"failed:{signal.Signals(-code).name}", f"ended by {signal.Signals(-code).name}")
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            code = self.end()
+        if code is None:
+            return Gone(UNKILLABLE, "it neither answers nor can it be ended")
+        if code < 0:
+            return Gone(f"failed:{signal.Signals(-code).name}", f"ended by {signal.Signals(-code).name}")
         return Gone(f"failed:exit {code}", self._said() or f"ended with exit code {code}")
 
     def _said(self) -> str:
@@ -112,10 +123,13 @@ class Child:
         self.process.stdin.close()
         for request in (None, signal.SIGTERM, signal.SIGKILL):
             try:
-                if request: os.killpg(self.process.pid, request)
+                if request:
+                    os.killpg(self.process.pid, request)
                 return self.process.wait(patience_s if request else 0.5)
-            except subprocess.TimeoutExpired: continue
-            except ProcessLookupError: return self.process.wait()
+            except subprocess.TimeoutExpired:
+                continue
+            except ProcessLookupError:
+                return self.process.wait()
         return None
 
 # %% ../nbs/09_supervise.ipynb #3f610bb3
@@ -149,17 +163,22 @@ class Runner:
     ) -> Record:
         "The record of a point, however it went."
         try:
-            if self.child is None: self.check([replace(spec, model=f"{spec.family}:{spec.model}")])
+            if self.child is None:
+                self.check([replace(spec, model=f"{spec.family}:{spec.model}")])
             record = Record(**self.child.ask(dict(do="point", spec=asdict(spec), limits=limits), tell, sign_s)["record"])
-        except Gone as gone: record = self._last_record(spec, limits, gone)
-        if record.outcome.startswith("failed:"): self.end()  # the device is in doubt: the next point gets a process of its own
+        except Gone as gone:
+            record = self._last_record(spec, limits, gone)
+        if record.outcome.startswith("failed:"):
+            self.end()  # the device is in doubt: the next point gets a process of its own
         return record
 
     def _last_record(self, spec: Spec, limits: dict, gone: Gone) -> Record:
         "The record of a point whose child did not survive it."
         outcome, words = gone.outcome, str(gone)
-        if outcome == "failed:SIGKILL": words = "killed by the system, most likely for want of host memory"
-        if outcome == "failed:SIGKILL" and self.machine and self.machine.device == "cpu": outcome = "oom"
+        if outcome == "failed:SIGKILL":
+            words = "killed by the system, most likely for want of host memory"
+        if outcome == "failed:SIGKILL" and self.machine and self.machine.device == "cpu":
+            outcome = "oom"
         self.lost = outcome == UNKILLABLE or (self.machine is not None and self.machine.device == "cuda" and gpu_lost())
         self.end()
         asked = {k: limits.get(k) for k in ("n_seconds", "n_batches", "run_number", "soak")}
@@ -168,7 +187,8 @@ class Runner:
     def end(self) -> None:
         "End the child, if there is one."
         child, self.child = self.child, None
-        if child is not None: child.end()
+        if child is not None:
+            child.end()
 
 # %% ../nbs/09_supervise.ipynb #ef44ab9e
 POINT_S, WARMUP_S = 10.0, 5.0  # a point that is not sure, or not steady, by then goes on; seconds

@@ -58,10 +58,14 @@ DIGEST, LINE = "rsg_digest", "rsg_line"
 
 def _json(value):
     "A value as a journal holds it: numpy's scalars as numbers, and None for what is not a number."
-    if hasattr(value, "item"): value = value.item()
-    if isinstance(value, float): return float(value) if math.isfinite(value) else None
-    if isinstance(value, (list, tuple)): return [_json(v) for v in value]
-    if isinstance(value, dict): return {k: _json(v) for k, v in value.items()}
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [_json(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _json(v) for k, v in value.items()}
     return value
 
 
@@ -83,7 +87,8 @@ def line_in(
     pieces = []
     for i in count():
         piece = summary.get(f"{LINE}_{i}")
-        if not isinstance(piece, str): break
+        if not isinstance(piece, str):
+            break
         pieces.append(piece)
     line = "".join(pieces)
     return line if pieces and _digest(line) == summary.get(DIGEST) else None
@@ -106,7 +111,8 @@ def run_of(
     point = f"{row['model']} {row['precision']}" + (f" {row['mode']}" if row["mode"] not in ("train", None) else "")
     known = {k: v for k, v in row.items() if v is not None}
     summary = {k: v for k, v in known.items() if isinstance(v, (int, float)) or k in ORIGINAL}
-    if not _ranked(row): del summary["model"]
+    if not _ranked(row):
+        del summary["model"]
     said = [row["device_name"] or row["device"], row["model"], row["precision"], *tags]
     return dict(
         id=f"rsg-{row['id']}",
@@ -122,10 +128,14 @@ def run_of(
 def _fitting(value, kind):
     "A foreign value as a field of that type; None where it is none, or not plain."
     kinds = typing.get_args(kind) or (kind,)
-    if isinstance(value, bool): return value if bool in kinds else None
-    if isinstance(value, str): return "".join(c for c in value if c.isprintable())[:500] if str in kinds else None
-    if not isinstance(value, (int, float)) or not math.isfinite(value): return None
-    if float in kinds: return float(value)
+    if isinstance(value, bool):
+        return value if bool in kinds else None
+    if isinstance(value, str):
+        return "".join(c for c in value if c.isprintable())[:500] if str in kinds else None
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    if float in kinds:
+        return float(value)
     return int(value) if int in kinds and value == int(value) else None
 
 
@@ -133,7 +143,8 @@ def _foreign(run: dict) -> Record | None:
     "A record of what somebody else's run says of itself."
     said = run["config"] | run["summary"]
     row = {f.name: _fitting(said.get(f.name), f.type) for f in fields(Record)}
-    if not row["model"]: return None
+    if not row["model"]:
+        return None
     row |= dict(schema=1, id=None, key=None, search=None, plausible=None)
     row["time"] = run["created"] and run["created"].removesuffix("Z") + "Z"
     row["precision"] = row["precision"] if row["precision"] in PRECISIONS else "fp16" if row["fp16"] else None
@@ -171,17 +182,22 @@ def _environment(folder: str) -> dict[str, str]:
 
 def base_url() -> str | None:
     "The server that the user chose, from `WANDB_BASE_URL` or from what `wandb login --host` stored; None: the client's default."
-    if url := os.environ.get("WANDB_BASE_URL", "").strip(): return url.rstrip("/")
+    if url := os.environ.get("WANDB_BASE_URL", "").strip():
+        return url.rstrip("/")
     stored = ConfigParser()
-    try: stored.read(Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config/wandb") / "settings")
-    except (Error, OSError, UnicodeDecodeError, RuntimeError): return None
+    try:
+        stored.read(Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config/wandb") / "settings")
+    except (Error, OSError, UnicodeDecodeError, RuntimeError):
+        return None
     return (stored.get("default", "base_url", fallback="") or "").rstrip("/") or None
 
 
 def _netrc() -> dict[str, str]:
     "Hosts and passwords of the user's netrc file."
-    try: hosts = netrc.netrc(os.environ.get("NETRC") or os.path.expanduser("~/.netrc")).hosts
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError): return {}
+    try:
+        hosts = netrc.netrc(os.environ.get("NETRC") or os.path.expanduser("~/.netrc")).hosts
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+        return {}
     return {host: password for host, (_, _, password) in hosts.items() if password}
 
 
@@ -222,35 +238,47 @@ class Conversation:
         event = {}
         try:
             print(job, file=child.stdin, flush=True)
-            for line in child.stdout: self.events.put(event := json.loads(line))
-        except (OSError, ValueError): pass  # it ended in the middle of a word
-        if not event.keys() & {"done", "dead"}: self.events.put(dict(ended="the W&B client ended early: try again"))
+            for line in child.stdout:
+                self.events.put(event := json.loads(line))
+        except (OSError, ValueError):
+            pass  # it ended in the middle of a word
+        if not event.keys() & {"done", "dead"}:
+            self.events.put(dict(ended="the W&B client ended early: try again"))
         self.events.put(None)
 
     def next(self, patience_s: float = STALL_S) -> dict | None:
         "What a client says next; None when all are done. `Silent` when nobody says anything for so long."
         while self.open:
-            try: event = self.events.get(timeout=max(0.0, patience_s))
-            except queue.Empty: raise Silent(f"W&B did not answer for {STALL_S:.0f} s") from None
-            if event is not None: return event
+            try:
+                event = self.events.get(timeout=max(0.0, patience_s))
+            except queue.Empty:
+                raise Silent(f"W&B did not answer for {STALL_S:.0f} s") from None
+            if event is not None:
+                return event
             self.open -= 1
         return None
 
-    def __enter__(self): return self
+    def __enter__(self):
+        return self
 
     def __exit__(self, *_):
-        for child in self.children: _end(child)
+        for child in self.children:
+            _end(child)
         self.scratch.cleanup()
 
 
 def _end(child: subprocess.Popen) -> None:
     "End a client and whatever it started."
-    try: os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError: pass
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
     child.wait()
     for pipe in child.stdin, child.stdout:
-        try: pipe.close()
-        except OSError: pass
+        try:
+            pipe.close()
+        except OSError:
+            pass
 
 # %% ../nbs/06a_wandb_sync.ipynb #c2fba19a
 PRIVATE = dict(
@@ -267,7 +295,7 @@ PATIENCE = dict(  # whole seconds: the client cuts the rest off, and takes 0 for
     x_file_stream_timeout_seconds=12,
     x_file_transfer_retry_max=1,
 )  # fmt: skip
-PACKAGE = "'ready_steady_go[wandb]'"
+PACKAGE = "'wandb>=0.28,<0.32'"
 PAGE = 500  # runs in an answer; more of them take memory, and no less time
 ASKED = 200  # runs that are asked for by name at once
 LATER_S = (0, 1, 2, 4)  # W&B shows what it was sent a little later: seconds to wait before each look
@@ -284,14 +312,19 @@ def _probe(url: str, key: str, patience_s: float) -> str | None:
     ask.add_header("Authorization", f"Basic {b64encode(f'api:{key}'.encode()).decode()}")
     for wait_s in 1, 2, None:
         try:
-            with urllib.request.urlopen(ask, timeout=patience_s) as answer: told = json.load(answer)
+            with urllib.request.urlopen(ask, timeout=patience_s) as answer:
+                told = json.load(answer)
             viewer = (told.get("data") or {}).get("viewer")
-            if not viewer: raise Dead(f"{url} does not accept the key: wandb login stores another")
+            if not viewer:
+                raise Dead(f"{url} does not accept the key: wandb login stores another")
             return viewer.get("entity")
         except urllib.error.HTTPError as error:
-            if error.code in (401, 403): raise Dead(f"{url} does not accept the key ({error.code}): wandb login stores another") from None
-            if error.code < 500: raise Dead(f"{url} is no W&B server ({error.code}): WANDB_BASE_URL names one") from None
-            if wait_s is None: raise Dead(f"{url} is out of order ({error.code}): try again later") from None
+            if error.code in (401, 403):
+                raise Dead(f"{url} does not accept the key ({error.code}): wandb login stores another") from None
+            if error.code < 500:
+                raise Dead(f"{url} is no W&B server ({error.code}): WANDB_BASE_URL names one") from None
+            if wait_s is None:
+                raise Dead(f"{url} is out of order ({error.code}): try again later") from None
         except (OSError, ValueError, AttributeError) as error:
             why = getattr(error, "reason", None) or error
             raise Dead(f"{url} does not answer ({_one_line(why) or type(why).__name__}): try again when it can be reached") from None
@@ -311,7 +344,8 @@ class Client:
 
         self.wandb, self.job, self.say = wandb, job, say
         lacking = PRIVATE.keys() - wandb.Settings.model_fields.keys()
-        if lacking: raise Dead(f"wandb {wandb.__version__} has no setting {min(lacking)}: pip install {PACKAGE}")
+        if lacking:
+            raise Dead(f"wandb {wandb.__version__} has no setting {min(lacking)}: pip install {PACKAGE}")
         self.url = job["base_url"] or wandb.Settings().base_url
         self.key = job["key"] or _stored_key(self.url)
         known = {k: v for k, v in job["patience"].items() if k in wandb.Settings.model_fields}
@@ -320,7 +354,8 @@ class Client:
 
     def go_online(self) -> None:
         "See whether the server answers, and get ready to ask it."
-        if not self.key: raise Dead("there is no key for W&B: wandb login stores one, or set WANDB_API_KEY")
+        if not self.key:
+            raise Dead("there is no key for W&B: wandb login stores one, or set WANDB_API_KEY")
         own = _probe(self.url, self.key, self.job["probe_s"])
         self.entity = self.entity or own
         self.wandb.setup(settings=self.wandb.Settings(**self.settings))
@@ -343,32 +378,43 @@ class Client:
                 for run in self.runs({"name": {"$in": ids[i : i + ASKED]}}):
                     summary = run.summary_metrics
                     same = run.id in runs and summary.get(DIGEST) == runs[run.id]["summary"][DIGEST]
-                    if same and run.state == "finished" and line_in(summary): yield run.id
-            except ValueError: return  # there is no such project yet
+                    if same and run.state == "finished" and line_in(summary):
+                        yield run.id
+            except ValueError:
+                return  # there is no such project yet
             self.say(sign="read")
 
     def push(self) -> None:
         "Send what is not there, and look whether it arrived."
         self.go_online()
         left = {run["id"]: run for run in self.job["runs"]}
-        for id in self.proven(left): self.say(known=id), left.pop(id)
+        for id in self.proven(left):
+            self.say(known=id), left.pop(id)
         self.sent, self.broken, self.fails = {}, None, 0
-        with ThreadPoolExecutor(self.job["at_once"]) as pool: list(pool.map(self.send, list(left.values())))
+        with ThreadPoolExecutor(self.job["at_once"]) as pool:
+            list(pool.map(self.send, list(left.values())))
         for wait_s in self.job["later_s"]:
-            if not self.sent: break
+            if not self.sent:
+                break
             time.sleep(wait_s)
-            for id in list(self.proven(self.sent)): self.say(proven=id), self.sent.pop(id)
-        for id in self.sent: self.say(failed=id, why="it was sent, but W&B does not have it whole")
-        if self.broken: self.say(broken=self.broken)
+            for id in list(self.proven(self.sent)):
+                self.say(proven=id), self.sent.pop(id)
+        for id in self.sent:
+            self.say(failed=id, why="it was sent, but W&B does not have it whole")
+        if self.broken:
+            self.say(broken=self.broken)
 
     def send(self, run: dict) -> None:
         "Make a run of it. After a few failures and no success the rest is not tried."
-        if self.broken: return self.say(failed=run["id"], why=self.broken)
-        try: url = self.upload(run, "online")
+        if self.broken:
+            return self.say(failed=run["id"], why=self.broken)
+        try:
+            url = self.upload(run, "online")
         except Exception as error:
             why, self.fails = _one_line(error), self.fails + 1
             gone = "409" in why or "created and deleted" in why
-            if not self.sent and not gone and self.fails >= min(self.job["at_once"], len(self.job["runs"])): self.broken = why
+            if not self.sent and not gone and self.fails >= min(self.job["at_once"], len(self.job["runs"])):
+                self.broken = why
             self.say(**{"deleted" if gone else "failed": run["id"]}, why=why)
         else:
             self.sent[run["id"]] = run
@@ -389,9 +435,12 @@ class Client:
         self.go_online()
         for run in self.runs(self.job["filters"]):
             about = dict(path="/".join(run.path), created=run.created_at, config=run.config, summary=run.summary_metrics)
-            if line := line_in(about["summary"]): self.say(line=line)
-            elif record := record_of(about): self.say(line=to_line(record))
-            else: self.say(left=run.id, why="it is no benchmark")
+            if line := line_in(about["summary"]):
+                self.say(line=line)
+            elif record := record_of(about):
+                self.say(line=to_line(record))
+            else:
+                self.say(left=run.id, why="it is no benchmark")
 
     def offline(self) -> None:
         "Write native runs for `wandb sync`."
@@ -408,12 +457,16 @@ def client() -> None:
     os.dup2(2, 1)  # whatever wandb prints is not part of the conversation
 
     def say(**event):
-        with lock: print(json.dumps(event), file=out, flush=True)
+        with lock:
+            print(json.dumps(event), file=out, flush=True)
 
     threading.Thread(target=_leave_with, args=(sys.stdin,), daemon=True).start()
-    try: getattr(Client(job, say), job["do"])(), say(done=job["do"])
-    except ImportError as error: say(dead=f"wandb cannot be imported ({_one_line(error)}): pip install {PACKAGE}")
-    except Exception as error: say(dead=_one_line(error) or type(error).__name__)
+    try:
+        getattr(Client(job, say), job["do"])(), say(done=job["do"])
+    except ImportError as error:
+        say(dead=f"wandb cannot be imported ({_one_line(error)}): pip install {PACKAGE}")
+    except Exception as error:
+        say(dead=_one_line(error) or type(error).__name__)
     os._exit(0)  # wandb's own threads may hang
 
 
@@ -466,26 +519,38 @@ class _Push:
         share = dict(do="push", at_once=self.at_once // clients) | self.target
         with Conversation([share | dict(runs=left[i::clients]) for i in range(clients)]) as talk:
             try:
-                while (event := talk.next(self.patience_s)) is not None: self.hear(event)
-            except Silent as error: self.why |= {run["id"]: str(error) for run in self.left}
+                while (event := talk.next(self.patience_s)) is not None:
+                    self.hear(event)
+            except Silent as error:
+                self.why |= {run["id"]: str(error) for run in self.left}
 
     def hear(self, event: dict) -> None:
         "Note what a client says."
-        if "dead" in event: self.dead = event["dead"]
-        if "broken" in event: self.broken += 1
-        if "ended" in event: self.why |= {run["id"]: event["ended"] for run in self.left}
-        if "known" in event: (self.proven if event["known"] in self.sent else self.known).add(event["known"])
-        if "proven" in event: self.proven.add(event["proven"])
-        if "failed" in event: self.why[event["failed"]] = event["why"]
-        if "deleted" in event: self.deleted.append(event["deleted"])
-        if "pushed" in event: self.sent.add(event["pushed"]), self.urls.update({event["pushed"]: event["url"]})
-        if event.keys() & {"known", "proven", "pushed", "deleted"}: self.progress = time.monotonic()
+        if "dead" in event:
+            self.dead = event["dead"]
+        if "broken" in event:
+            self.broken += 1
+        if "ended" in event:
+            self.why |= {run["id"]: event["ended"] for run in self.left}
+        if "known" in event:
+            (self.proven if event["known"] in self.sent else self.known).add(event["known"])
+        if "proven" in event:
+            self.proven.add(event["proven"])
+        if "failed" in event:
+            self.why[event["failed"]] = event["why"]
+        if "deleted" in event:
+            self.deleted.append(event["deleted"])
+        if "pushed" in event:
+            self.sent.add(event["pushed"]), self.urls.update({event["pushed"]: event["url"]})
+        if event.keys() & {"known", "proven", "pushed", "deleted"}:
+            self.progress = time.monotonic()
         self.tell(len(self.known | self.proven) + len(self.deleted), len(self.runs))
 
 
 def _target(project: str | None, entity: str | None) -> dict:
     "Project and entity, from `project` or `entity/project`."
-    if not project: raise UserError("--project is missing: where to on W&B? For example: rsg push --project ready-steady-go")
+    if not project:
+        raise UserError("--project is missing: where to on W&B? For example: rsg push --project ready-steady-go")
     first, _, rest = project.strip("/").rpartition("/")
     if not re.fullmatch(r"[^/\\#?%:\x00-\x1f]{1,128}", rest) or "/" in first:
         raise UserError(f"--project {project}: it takes a project's name, or entity/project")
@@ -508,7 +573,8 @@ def push(
     runs = {run["id"]: run for run in (run_of(r, group, run_name, tags) for r in possible)}
     work = _Push(runs, target, at_once, tell)
     for _ in range(TRIES):
-        if not work.left or work.dead or work.broken > 1 or work.patience_s < STALL_S / 4: break
+        if not work.left or work.dead or work.broken > 1 or work.patience_s < STALL_S / 4:
+            break
         work.attempt()
     failed = [(run["id"], work.dead or work.why.get(run["id"], "it was not its turn before the time was up")) for run in work.left]
     return Pushed(len(work.sent), len(work.proven), len(work.known), failed, work.deleted, len(records) - len(possible), work.urls)
@@ -525,17 +591,22 @@ def pull(
     with Conversation([dict(do="pull", filters=wanted) | target]) as talk:
         try:
             while (event := talk.next()) is not None:
-                if "line" in event: yield from_line(event["line"])
-                elif "left" in event and left is not None: left.append([event["left"], event["why"]])
-                elif why := event.get("dead") or event.get("ended"): raise RuntimeError(why)
-        except Silent as error: raise RuntimeError(str(error)) from None
+                if "line" in event:
+                    yield from_line(event["line"])
+                elif "left" in event and left is not None:
+                    left.append([event["left"], event["why"]])
+                elif why := event.get("dead") or event.get("ended"):
+                    raise RuntimeError(why)
+        except Silent as error:
+            raise RuntimeError(str(error)) from None
 
 
 def _extend(path: Path, records: list[Record]) -> None:
     "Append records to a journal and force them to disk once."
     with path.open("ab") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
-        if f.tell() and not path.read_bytes().endswith(b"\n"): f.write(b"\n")
+        if f.tell() and not path.read_bytes().endswith(b"\n"):
+            f.write(b"\n")
         f.writelines(to_line(r).encode() + b"\n" for r in records)
         f.flush()
         os.fsync(f.fileno())
@@ -555,16 +626,20 @@ def offline(
     with Conversation([job], str(Path(folder).resolve())) as talk:
         try:
             while (event := talk.next()) is not None:
-                if why := event.get("dead") or event.get("ended"): raise RuntimeError(why)
+                if why := event.get("dead") or event.get("ended"):
+                    raise RuntimeError(why)
                 written += "wrote" in event
-        except Silent: raise RuntimeError("the W&B client hangs: nothing is lost, the journal has everything") from None
-    for log in Path(folder).glob("wandb/offline-run-*/logs"): _remove(log)
+        except Silent:
+            raise RuntimeError("the W&B client hangs: nothing is lost, the journal has everything") from None
+    for log in Path(folder).glob("wandb/offline-run-*/logs"):
+        _remove(log)
     return written
 
 
 def _remove(folder: Path) -> None:
     "Take away the client's log, which tells about the host."
-    for file in folder.iterdir(): file.unlink()
+    for file in folder.iterdir():
+        file.unlink()
     folder.rmdir()
 
 # %% ../nbs/06a_wandb_sync.ipynb #c8477973
@@ -574,10 +649,14 @@ WANDB_MODES = ("auto", "off", "online", "offline")
 def _summed(result: Pushed) -> str:
     "How a push went, in a line."
     parts = [f"{result.pushed} pushed, {result.proven} proven"]
-    if result.known: parts.append(f"{result.known} there before")
-    if result.deleted: parts.append(f"{len(result.deleted)} deleted on W&B and left so")
-    if result.skipped: parts.append(f"{result.skipped} impossible and not pushed")
-    if result.failed: parts.append(f"{len(result.failed)} failed: {result.failed[0][1]}")
+    if result.known:
+        parts.append(f"{result.known} there before")
+    if result.deleted:
+        parts.append(f"{len(result.deleted)} deleted on W&B and left so")
+    if result.skipped:
+        parts.append(f"{result.skipped} impossible and not pushed")
+    if result.failed:
+        parts.append(f"{len(result.failed)} failed: {result.failed[0][1]}")
     return ", ".join(parts)
 
 
@@ -603,7 +682,8 @@ def push_line(
 
 def _bar(done: int, of: int) -> None:
     "A progress bar on a terminal."
-    if not sys.stderr.isatty(): return
+    if not sys.stderr.isatty():
+        return
     full = 30 * done // max(of, 1)
     print(f"\r\x1b[K{'#' * full}{'.' * (30 - full)} {done}/{of}", end="" if done < of else "\r\x1b[K", file=sys.stderr, flush=True)
 
@@ -621,18 +701,21 @@ def push_command(
     tags, journals = list(tags), list(journals) or [DEFAULT]
     _target(project, entity)
     for path in journals:
-        if not Path(path).exists(): raise UserError(f"{path}: there is no such journal; name one, or measure first")
+        if not Path(path).exists():
+            raise UserError(f"{path}: there is no such journal; name one, or measure first")
     records = [r for path in journals for r in Journal(path).read()]
     _need_package()
     result = push(records, project, entity, group, run_name, tags, tell=(lambda done, of: None) if quiet else _bar)
     print(_summed(result), *_places(result), sep="\n", flush=True)
-    if result.failed: print(f"try again: {push_line(journals, project, entity, group, run_name, tags)}", file=sys.stderr)
+    if result.failed:
+        print(f"try again: {push_line(journals, project, entity, group, run_name, tags)}", file=sys.stderr)
     return int(bool(result.failed))
 
 
 def _need_package() -> None:
     "A `RuntimeError` in one line where wandb is not installed."
-    if not importlib.util.find_spec("wandb"): raise RuntimeError(f"wandb is not installed: pip install {PACKAGE}")
+    if not importlib.util.find_spec("wandb"):
+        raise RuntimeError(f"wandb is not installed: pip install {PACKAGE}")
 
 
 def pull_command(
@@ -649,10 +732,14 @@ def pull_command(
     _need_package()
     ids = {r.id for r in journal.read()}
     for record in pull(source, {"$and": wanted} if wanted else None, left):
-        if record.id in ids: old += 1
-        else: new.append(record), ids.add(record.id)
-        if len(new) == PAGE: _extend(journal.path, new), new.clear()
-    if new: _extend(journal.path, new)
+        if record.id in ids:
+            old += 1
+        else:
+            new.append(record), ids.add(record.id)
+        if len(new) == PAGE:
+            _extend(journal.path, new), new.clear()
+    if new:
+        _extend(journal.path, new)
     before = f", {old} were there before" if old else ""
     why = f", {len(left)} left out: {left[0][1]}" if left else ""
     print(f"{len(ids)} records in {out}{before}{why}")
@@ -661,9 +748,12 @@ def pull_command(
 
 def _parsed(text: str) -> dict:
     "Filters as typed."
-    try: filters = json.loads(text)
-    except ValueError: filters = None
-    if not isinstance(filters, dict): raise UserError(f"--filter {text}: it takes JSON, such as {{\"config.model\": \"resnet50\"}}")
+    try:
+        filters = json.loads(text)
+    except ValueError:
+        filters = None
+    if not isinstance(filters, dict):
+        raise UserError(f'--filter {text}: it takes JSON, such as {{"config.model": "resnet50"}}')
     return filters
 
 
@@ -685,11 +775,13 @@ def after_run(
     tags: Iterable[str] = (),
 ) -> str:  # a line to show; empty: there is nothing to say
     "What `--wandb` asks for, when the measuring is over. Whatever happens, it is said in one line."
-    if mode == "off" or not records: return ""
+    if mode == "off" or not records:
+        return ""
     tags = list(tags)
     later = push_line([journal], project, entity, group, run_name, tags)
     try:
-        if mode == "auto" and not (project and has_key()): return f"not pushed to W&B; to do it later, or elsewhere: {later}"
+        if mode == "auto" and not (project and has_key()):
+            return f"not pushed to W&B; to do it later, or elsewhere: {later}"
         _need_package()
         if mode == "offline":
             folder = Path(journal).resolve().parent
@@ -698,4 +790,5 @@ def after_run(
         result = push(records, project, entity, group, run_name, tags)
         again = f"; try again: {later}" if result.failed else ""
         return " ".join(("W&B:", _summed(result) + again, *_places(result)))
-    except Exception as error: return f"not pushed to W&B: {_one_line(error)}; later: {later}"
+    except Exception as error:
+        return f"not pushed to W&B: {_one_line(error)}; later: {later}"

@@ -21,14 +21,20 @@ def every_gpu() -> dict[str, GpuFacts]:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception: return {}  # no package, no library, no driver: nothing to look at
-    try: ids = [pynvml.nvmlDeviceGetPciInfo(pynvml.nvmlDeviceGetHandleByIndex(i)).busId for i in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError: ids = []
-    finally: pynvml.nvmlShutdown()
+    except Exception:
+        return {}  # no package, no library, no driver: nothing to look at
+    try:
+        ids = [pynvml.nvmlDeviceGetPciInfo(pynvml.nvmlDeviceGetHandleByIndex(i)).busId for i in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        ids = []
+    finally:
+        pynvml.nvmlShutdown()
     found = {}
     for where in (i.decode() if isinstance(i, bytes) else i for i in ids):
         gpu = open_gpu(where)
-        if gpu: found[where] = facts(gpu); gpu.close()
+        if gpu:
+            found[where] = facts(gpu)
+            gpu.close()
     return found
 
 
@@ -49,7 +55,8 @@ class Watch:
     def begin(self, machine: Machine) -> None:
         "This is the device that works from now on."
         self.host = host_findings(machine, self.pids)
-        if machine.pci_id is None or self.gpu is not None: return
+        if machine.pci_id is None or self.gpu is not None:
+            return
         self.gpu = open_gpu(machine.pci_id)
         self.facts = self.before.get(machine.pci_id) or facts(self.gpu)
         self.sampler = Sampler(self.gpu).start()
@@ -72,7 +79,8 @@ class Watch:
     def end(self) -> None:
         "Nothing works any more."
         self.sampler.stop()
-        if self.gpu: self.gpu.close()
+        if self.gpu:
+            self.gpu.close()
         self.gpu = None
 
 # %% ../nbs/08a_watch.ipynb #05cade55
@@ -81,7 +89,8 @@ def priced(
     price: Price,
 ) -> Record:  # not yet sealed
     "The record with its price."
-    if price.usd_per_hour is None: return record
+    if price.usd_per_hour is None:
+        return record
     gpus = max(record.n_gpus, int(price.more.get("num_gpus") or 1))
     cost = usd_per_msample(price.usd_per_hour * record.n_gpus / gpus, record.throughput) if record.ok else None
     return replace(record, usd_per_hour=price.usd_per_hour, usd_from=price.source, usd_time=price.time, usd_kind=price.price_kind,

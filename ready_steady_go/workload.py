@@ -53,9 +53,11 @@ def optimizer_of(
     lr: float = 1e-5,  # learning rate
 ) -> Callable[[nn.Module, bool], torch.optim.Optimizer]:  # (model, fused) -> optimizer
     "How to make an optimizer that is not the original's; the rest of its settings are torch's."
+
     def make(model: nn.Module, fused: bool) -> torch.optim.Optimizer:
         more = dict(fused=True) if fused and name in FUSED else {}
         return OPTIMIZERS[name](model.parameters(), lr=lr, **more)
+
     return make
 
 
@@ -87,7 +89,8 @@ class TrainStep:
 
     def update(self, loss: Tensor) -> None:
         "The weights, and the gradients away."
-        if self.work.clip is not None: self._clip()
+        if self.work.clip is not None:
+            self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -144,10 +147,13 @@ def trouble(
     if not _finite([step.loss]):
         text = f"the loss is {step.loss.item()}" if step.loss.ndim == 0 else "an output is not finite"
         return dict(code="nonfinite", text=text)
-    if not _finite(step.work.model.parameters()): return dict(code="nonfinite", text="a gradient was not finite, nor are the weights now")
+    if not _finite(step.work.model.parameters()):
+        return dict(code="nonfinite", text="a gradient was not finite, nor are the weights now")
     until = time.monotonic() + limit_s
     while type(step) is TrainStep and _skipped(step):
-        if step.scaler.get_scale() < 1: return dict(code="nonfinite", text="a gradient is not finite at any scale")
-        if time.monotonic() > until: return dict(code="scale_unsettled", text="every FP16 step so far overflowed and was skipped")
+        if step.scaler.get_scale() < 1:
+            return dict(code="nonfinite", text="a gradient is not finite at any scale")
+        if time.monotonic() > until:
+            return dict(code="scale_unsettled", text="every FP16 step so far overflowed and was skipped")
         step()
     return None

@@ -21,7 +21,8 @@ def family_names(
     path: list[str] | None = None,  # folders to look in; None: this package
 ) -> list[str]:  # in the order in which a bare name is looked up: timm first
     "The families, by the names of their files."
-    if path is None: path = importlib.import_module("ready_steady_go.families").__path__
+    if path is None:
+        path = importlib.import_module("ready_steady_go.families").__path__
     return sorted((m.name for m in pkgutil.iter_modules(path)), key=lambda name: (name != "timm", name))
 
 # %% ../../nbs/01a_families.ipynb #43b5be21
@@ -33,8 +34,10 @@ def _import_here(name: str) -> ModuleType:
     here = os.getcwd()
     sys.path.append(here)
     importlib.invalidate_caches()
-    try: return importlib.import_module(name)
-    finally: del sys.path[len(sys.path) - 1 - sys.path[::-1].index(here)]
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(here)]
 
 
 def _in_short(error: BaseException) -> str:
@@ -52,9 +55,11 @@ class Own:
         name: str,  # as Python imports it: `my_models`
     ):
         self.name = name
-        try: self.module = _import_here(name)
+        try:
+            self.module = _import_here(name)
         except (Exception, SystemExit) as error:
-            if getattr(error, "name", None) in (name, name.partition(".")[0]): raise UserError(_no_family(name)) from None
+            if getattr(error, "name", None) in (name, name.partition(".")[0]):
+                raise UserError(_no_family(name)) from None
             raise UserError(f"{name}: it cannot be imported ({_in_short(error)}); mend it, and try python -c 'import {name}'") from error
         if not callable(getattr(self.module, "build", None)):
             raise UserError(f"{name}: the module has no build(spec, device); define it, and return a ready_steady_go.workload.Workload")
@@ -79,7 +84,8 @@ class Own:
 
         torch.manual_seed(spec.seed)
         work = self.module.build(spec, device)
-        if isinstance(work, Workload): return work
+        if isinstance(work, Workload):
+            return work
         kind = type(work).__name__
         raise UserError(f"{self.name}: build(spec, device) returned a {kind}; it has to return a ready_steady_go.workload.Workload")
 
@@ -94,8 +100,10 @@ def load(
     family: str,  # one of `family_names()`, or the name of a module
 ):  # the module, or what looks like one
     "The family, imported."
-    if family in family_names(): return importlib.import_module(f"ready_steady_go.families.{family}")
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", family): raise UserError(_no_family(family))
+    if family in family_names():
+        return importlib.import_module(f"ready_steady_go.families.{family}")
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", family):
+        raise UserError(_no_family(family))
     return Own(family)
 
 # %% ../../nbs/01a_families.ipynb #fef300bc
@@ -103,12 +111,15 @@ def _lookup(model: str, families: dict[str, ModuleType]) -> tuple[str, str]:
     "The family and the bare name of `model` among these families."
     family, _, bare = model.rpartition(":")
     for name, module in families.items():
-        if family in ("", name) and module.has(bare): return name, bare
+        if family in ("", name) and module.has(bare):
+            return name, bare
     for name, module in families.items():
-        if family == name and (why := getattr(module, "missing", lambda: None)()): raise UserError(f"--model {model}: {why}")
+        if family == name and (why := getattr(module, "missing", lambda: None)()):
+            raise UserError(f"--model {model}: {why}")
     known = [known for name, module in families.items() if family in ("", name) for known in module.names()]
     hint = did_you_mean(bare, known)
-    if hint and family: hint = hint.replace("'", f"'{family}:", 1)
+    if hint and family:
+        hint = hint.replace("'", f"'{family}:", 1)
     raise UserError(f"no model '{model}'{hint or ': rsg models lists the names that are known'}")
 
 
@@ -116,7 +127,8 @@ def _only_what_it_takes(spec: Spec, family) -> None:
     "A `UserError` for an option that says nothing to this family: a benchmark that ignores what was typed measures something else."
     takes = getattr(family, "TAKES", ())
     for name in OPTIONS:
-        if getattr(spec, name) is None or name in takes or (name, getattr(spec, name)) == ("optimizer", "sgd"): continue
+        if getattr(spec, name) is None or name in takes or (name, getattr(spec, name)) == ("optimizer", "sgd"):
+            continue
         option, takers = f"--{name.replace('_', '-')}", ", ".join(n for n in family_names() if name in getattr(load(n), "TAKES", ()))
         raise UserError(f"{option}: it says nothing to {spec.family}:{spec.model}, only to models of {takers}; leave it out")
 
@@ -138,6 +150,7 @@ def resolve(
 
 def _trains_without_waiting(spec: Spec) -> None:
     "A `UserError` for an optimizer that would make FP16 ask the device on each step whether its gradients are finite."
-    if spec.mode != "train" or spec.precision != "fp16" or spec.optimizer in FUSED: return
+    if spec.mode != "train" or spec.precision != "fp16" or spec.optimizer in FUSED:
+        return
     why = "it has no fused form, and without one FP16 waits on each step"
     raise UserError(f"--optimizer {spec.optimizer}: {why}; --bf16 works, or {', '.join(FUSED)}")

@@ -70,14 +70,16 @@ MAPPINGS = dict(
 
 def missing() -> str | None:
     "Why this family can build nothing, if so."
-    if importlib.util.find_spec("transformers"): return None
+    if importlib.util.find_spec("transformers"):
+        return None
     return "transformers is not installed; pip install 'ready_steady_go[hf]' brings it"
 
 
 @cache
 def _tables() -> dict[str, list[str]]:
     "The architectures by task."
-    if missing(): return dict.fromkeys(MAPPINGS, [])
+    if missing():
+        return dict.fromkeys(MAPPINGS, [])
     file = Path(importlib.util.find_spec("transformers").origin).parent / "models/auto/modeling_auto.py"
     lines = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.Assign)]
     found = {t.id: n.value for n in lines for t in n.targets if isinstance(t, ast.Name)}
@@ -110,20 +112,25 @@ IMPLEMENTATIONS = dict(eager="eager", sdpa="sdpa", flash="flash_attention_2")
 
 def _arch(spec: Spec, config=None) -> str:
     "The architecture's name."
-    if config is not None: return config.model_type
+    if config is not None:
+        return config.model_type
     return FRIENDLY[spec.model].arch if spec.model in FRIENDLY else spec.model
 
 
 def _task(spec: Spec, arch: str) -> str:
     "What the model learns, if it can."
-    if arch in IMAGES: can, own = ["classify"], "classify"
+    if arch in IMAGES:
+        can, own = ["classify"], "classify"
     else:
         can = [task for task in ("lm", "classify") if arch in architectures(task)]
         own = FRIENDLY[spec.model].task if spec.model in FRIENDLY else "classify" if arch in _tables()["masked"] else "lm"
     why = f"transformers has no {arch} that classifies sequences or predicts tokens"
-    if not can: raise UserError(f"hf:{spec.model}: {why}; rsg models hf: lists those that do")
-    if own not in can: own = can[0]
-    if spec.task not in (None, *can): raise UserError(f"--task {spec.task}: transformers has no {arch} for it, only for {can[0]}")
+    if not can:
+        raise UserError(f"hf:{spec.model}: {why}; rsg models hf: lists those that do")
+    if own not in can:
+        own = can[0]
+    if spec.task not in (None, *can):
+        raise UserError(f"--task {spec.task}: transformers has no {arch} for it, only for {can[0]}")
     return spec.task or own
 
 
@@ -132,7 +139,8 @@ def _hub(name: str):
     "The configuration of a model on the hub: no weights, and none of its code."
     from transformers import AutoConfig
 
-    try: return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
         why = type(error).__name__ if "trust_remote_code" not in str(error) else "it needs code of its own, which is never run"
         text = f"hf:{name}: its configuration cannot be had from the hub ({why}); check name and network, or see rsg models"
@@ -144,14 +152,16 @@ def _configuration(spec: Spec):
     from transformers import AutoConfig, logging
 
     logging.set_verbosity_error()
-    if "/" in spec.model: config, more = copy.deepcopy(_hub(spec.model)), dict(num_hidden_layers=spec.layers)
+    if "/" in spec.model:
+        config, more = copy.deepcopy(_hub(spec.model)), dict(num_hidden_layers=spec.layers)
     else:
         known = FRIENDLY[spec.model].config if spec.model in FRIENDLY else {}
         layers = {} if spec.layers is None else dict(num_hidden_layers=spec.layers)
         config, more = AutoConfig.for_model(_arch(spec), **(known | layers)), {}
     more |= dict(num_labels=spec.classes, image_size=height_width(spec.size) if isinstance(spec.size, str) else spec.size)
     for name, value in more.items():
-        if value is not None: setattr(config, name, value)
+        if value is not None:
+            setattr(config, name, value)
     _shorten_text(config, spec.layers)
     return _settled(config, spec)
 
@@ -160,23 +170,30 @@ def _shorten_text(config, layers: int | None) -> None:
     "Give the part that reads text so many layers, where it is one of several parts."
     text = _text(config)
     for name, part in [*vars(config).items()] if layers else []:
-        if part is text: setattr(config, name, type(text)(num_hidden_layers=layers))
+        if part is text:
+            setattr(config, name, type(text)(num_hidden_layers=layers))
 
 
 def _text(config):
     "The part of a configuration that is about text."
-    if not hasattr(config, "get_text_config"): return config
-    try: return config.get_text_config()
-    except ValueError: return config.get_text_config(decoder=True)  # it has several, one of which writes
+    if not hasattr(config, "get_text_config"):
+        return config
+    try:
+        return config.get_text_config()
+    except ValueError:
+        return config.get_text_config(decoder=True)  # it has several, one of which writes
 
 
 def _filled(part) -> None:
     "Fill in what some defaults leave open: a head has keys and values of its own and its share of the width; ESM has ESM-2's vocabulary."
     own = vars(part)  # an attribute that differs between layers cannot be asked for as such
     heads, width = own.get("num_attention_heads"), own.get("hidden_size")
-    if isinstance(heads, int) and own.get("num_key_value_heads", heads) is None: part.num_key_value_heads = heads
-    if isinstance(heads, int) and isinstance(width, int) and own.get("head_dim", width) is None: part.head_dim = width // heads
-    if own.get("vocab_size", BYTES) is None: part.vocab_size = 33
+    if isinstance(heads, int) and own.get("num_key_value_heads", heads) is None:
+        part.num_key_value_heads = heads
+    if isinstance(heads, int) and isinstance(width, int) and own.get("head_dim", width) is None:
+        part.head_dim = width // heads
+    if own.get("vocab_size", BYTES) is None:
+        part.vocab_size = 33
 
 
 def _settled(config, spec: Spec):
@@ -184,15 +201,22 @@ def _settled(config, spec: Spec):
     for part in (config, _text(config)):
         _filled(part)
         part.use_cache = False
-        if spec.vocab is not None and hasattr(part, "vocab_size"): part.vocab_size = spec.vocab
+        if spec.vocab is not None and hasattr(part, "vocab_size"):
+            part.vocab_size = spec.vocab
         special = {name: value for name, value in vars(part).items() if name.endswith("_token_id") and isinstance(value, int)}
         for name, value in special.items():
-            if value >= getattr(part, "vocab_size", value + 1): setattr(part, name, 0)
-        if spec.task == "classify" and getattr(part, "pad_token_id", None) is None: part.pad_token_id = 0  # decoders look for it
-        if spec.task == "lm" and hasattr(part, "is_decoder"): part.is_decoder = True
-        if getattr(part, "languages", None): part.default_language = part.languages[0]
-        if hasattr(part, "axial_pos_shape"): part.axial_pos_shape = (1, spec.seq_len or POSITIONS)  # Reformer trains at one length only
-    if hasattr(config, "quantization_config"): del config.quantization_config
+            if value >= getattr(part, "vocab_size", value + 1):
+                setattr(part, name, 0)
+        if spec.task == "classify" and getattr(part, "pad_token_id", None) is None:
+            part.pad_token_id = 0  # decoders look for it
+        if spec.task == "lm" and hasattr(part, "is_decoder"):
+            part.is_decoder = True
+        if getattr(part, "languages", None):
+            part.default_language = part.languages[0]
+        if hasattr(part, "axial_pos_shape"):
+            part.axial_pos_shape = (1, spec.seq_len or POSITIONS)  # Reformer trains at one length only
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
     return config
 
 # %% ../../nbs/01c_families.hf.ipynb #1f810377
@@ -215,7 +239,8 @@ def _in_short(error: Exception) -> str:
 
 def _rehearsed(spec: Spec, config):
     "The model on the meta device, or a `UserError`."
-    try: return _create(spec, config, "meta")
+    try:
+        return _create(spec, config, "meta")
     except Exception as error:
         if spec.attention and "attention" in str(error).lower() or "flash" in str(error).lower():
             raise UserError(f"--attention {spec.attention}: {spec.model} cannot have it here ({_in_short(error)}); leave it out") from error
@@ -236,7 +261,8 @@ def _positions(model) -> int | None:
 
 def _check_flash(spec: Spec) -> None:
     "Flash attention has its own package, and computes in half precision only."
-    if spec.attention != "flash": return
+    if spec.attention != "flash":
+        return
     if importlib.util.find_spec("flash_attn") is None:
         raise UserError("--attention flash: it takes the package flash_attn; pip install flash-attn, or --attention sdpa, which needs none")
     if spec.precision not in ("fp16", "bf16"):
@@ -247,14 +273,18 @@ def complete(
     spec: Spec,  # `model` is a name that `has` accepts
 ) -> Spec:
     "The spec with task, length, vocabulary and classes; a `UserError` in one line where that cannot be had."
-    if why := missing(): raise UserError(f"hf:{spec.model}: {why}")
+    if why := missing():
+        raise UserError(f"hf:{spec.model}: {why}")
     _check_flash(spec)
     spec = replace(spec, task=_task(spec, _arch(spec, _hub(spec.model) if "/" in spec.model else None)))
-    try: config = _configuration(spec)
-    except UserError: raise
+    try:
+        config = _configuration(spec)
+    except UserError:
+        raise
     except Exception as error:
         what = f"hf:{spec.model}: its default configuration does not work"
-        if spec.layers: what = f"--layers {spec.layers}: {spec.model} cannot be had so"
+        if spec.layers:
+            what = f"--layers {spec.layers}: {spec.model} cannot be had so"
         raise UserError(f"{what} ({_in_short(error)}); leave it out, or see rsg models") from error
     model = _rehearsed(spec, config)
     used = {v: k for k, v in IMPLEMENTATIONS.items()}.get(getattr(model.config, "_attn_implementation", None))
@@ -266,14 +296,16 @@ def _of_images(spec: Spec, config) -> Spec:
     "The spec of a model of images."
     for name in ("seq_len", "vocab"):
         option = f"--{name.replace('_', '-')}"
-        if getattr(spec, name) is None: continue
+        if getattr(spec, name) is None:
+            continue
         raise UserError(f"{option}: it says nothing to hf:{spec.model}, which sees images; leave it out")
     return replace(spec, size=spec.size or config.image_size, channels=config.num_channels, classes=config.num_labels)
 
 
 def _of_text(spec: Spec, config, model) -> Spec:
     "The spec of a model of text."
-    if spec.size is not None: raise UserError(f"--size: it says nothing to hf:{spec.model}, which reads text; --seq-len says how much")
+    if spec.size is not None:
+        raise UserError(f"--size: it says nothing to hf:{spec.model}, which reads text; --seq-len says how much")
     most = _positions(model)
     if spec.seq_len and most and spec.seq_len > most:
         raise UserError(f"--seq-len {spec.seq_len}: {spec.model} has positions for {most} tokens; take at most as many")
@@ -294,7 +326,8 @@ def _nothing(*args, **kwargs) -> None:
 def _lightened(model):
     "The model without what reads the batch back, returning logits."
     for module in model.modules():
-        if hasattr(module, "warn_if_padding_and_no_attention_mask"): module.warn_if_padding_and_no_attention_mask = _nothing
+        if hasattr(module, "warn_if_padding_and_no_attention_mask"):
+            module.warn_if_padding_and_no_attention_mask = _nothing
     if importlib.util.find_spec("transformers.masking_utils"):
         from transformers import masking_utils
 
@@ -311,8 +344,10 @@ def _tokens(spec: Spec, config, bs: int, device):
     special = {v for k, v in text.to_dict().items() if k.endswith("_token_id") and isinstance(v, int) and 0 <= v < spec.vocab}
     plain = next((i for i in range(spec.vocab) if i not in special), 0)
     tokens = torch.randint(spec.vocab, (bs, spec.seq_len), device=device)
-    for token in special: tokens = tokens.masked_fill(tokens == token, plain)
-    if isinstance(end := getattr(text, "eos_token_id", None), int) and end in special: tokens[:, -1] = end
+    for token in special:
+        tokens = tokens.masked_fill(tokens == token, plain)
+    if isinstance(end := getattr(text, "eos_token_id", None), int) and end in special:
+        tokens[:, -1] = end
     return tokens
 
 
@@ -339,9 +374,11 @@ def build(
     model = _lightened(_create(spec, config, device)).train()
 
     def draw(bs: int):
-        if spec.task == "lm": return _tokens(spec, config, bs, device), torch.randint(spec.vocab, (bs, spec.seq_len), device=device)
+        if spec.task == "lm":
+            return _tokens(spec, config, bs, device), torch.randint(spec.vocab, (bs, spec.seq_len), device=device)
         targets = torch.randint(spec.classes, (bs,), device=device)
-        if spec.vocab is None: return torch.randn(bs, spec.channels, *height_width(spec.size), device=device), targets
+        if spec.vocab is None:
+            return torch.randn(bs, spec.channels, *height_width(spec.size), device=device), targets
         return _tokens(spec, config, bs, device), targets
 
     own = spec.optimizer in (None, "sgd") and spec.lr is None

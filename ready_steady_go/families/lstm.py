@@ -42,10 +42,12 @@ def complete(
     "The spec with every size; a `UserError` where they contradict each other."
     own = MODELS[spec.model]
     for name in ("size", "tied", "vocab"):
-        if getattr(spec, name) is None or name in own: continue
+        if getattr(spec, name) is None or name in own:
+            continue
         raise UserError(f"--{name}: it says nothing to lstm:{spec.model}; leave it out")
     spec = replace(spec, **{name: value for name, value in own.items() if getattr(spec, name) is None})
-    if spec.task != own["task"]: raise UserError(f"--task {spec.task}: lstm is for lm, lstm:classifier for classify; leave it out")
+    if spec.task != own["task"]:
+        raise UserError(f"--task {spec.task}: lstm is for lm, lstm:classifier for classify; leave it out")
     if spec.tied and spec.emb_dim != spec.hid_dim:
         raise UserError(f"--tied: embedding and output share their weights only at one size; --emb-dim {spec.hid_dim} makes them alike")
     return spec
@@ -60,8 +62,10 @@ def _cells(spec: Spec) -> nn.Module:
 def _states(cells: nn.Module, inputs: Tensor) -> Tensor:
     "The last layer's state at each token. oneDNN, which a CPU asks first, has no FP16 for it on most CPUs, so there torch does it itself."
     on_cpu = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    if not on_cpu or torch.get_autocast_dtype("cpu") != torch.float16: return cells(inputs)[0]
-    with torch.backends.mkldnn.flags(enabled=False): return cells(inputs)[0]
+    if not on_cpu or torch.get_autocast_dtype("cpu") != torch.float16:
+        return cells(inputs)[0]
+    with torch.backends.mkldnn.flags(enabled=False):
+        return cells(inputs)[0]
 
 
 class LanguageModel(nn.Module):
@@ -71,7 +75,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.embedding, self.cells = nn.Embedding(spec.vocab, spec.emb_dim), _cells(spec)
         self.logits = nn.Linear(spec.hid_dim, spec.vocab)
-        if spec.tied: self.logits.weight = self.embedding.weight
+        if spec.tied:
+            self.logits.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.logits(_states(self.cells, self.embedding(tokens)))
@@ -102,7 +107,8 @@ def parameters(
     "How many parameters the model has."
     inputs = [spec.emb_dim, *[spec.hid_dim] * (spec.layers - 1)]
     cells = sum(GATES[spec.cell] * spec.hid_dim * (i + spec.hid_dim + 2) for i in inputs)
-    if spec.task == "classify": return cells + (spec.hid_dim + 1) * spec.classes
+    if spec.task == "classify":
+        return cells + (spec.hid_dim + 1) * spec.classes
     return cells + spec.vocab * (spec.emb_dim + 1 + (0 if spec.tied else spec.hid_dim))
 
 # %% ../../nbs/01d_families.lstm.ipynb #133b405d
@@ -117,7 +123,8 @@ def build(
 
     def draw(bs: int) -> tuple[Tensor, Tensor]:
         shape = bs, spec.seq_len
-        if lm: return torch.randint(spec.vocab, shape, device=device), torch.randint(spec.vocab, shape, device=device)
+        if lm:
+            return torch.randint(spec.vocab, shape, device=device), torch.randint(spec.vocab, shape, device=device)
         return torch.randn(*shape, spec.emb_dim, device=device), torch.randint(spec.classes, (bs,), device=device)
 
     return Workload(model, draw, _loss, optimizer_of(spec.optimizer or SIZES["optimizer"], spec.lr or SIZES["lr"]), spec.clip)

@@ -27,7 +27,8 @@ def names() -> list[str]:
 def _config(name: str):
     "timm's configuration of the model, or None where it does not know it."
     arch, _, tag = name.partition(".")
-    if not timm.is_model(arch) or (tag and name not in timm.list_models(arch + ".*", pretrained=True)): return None
+    if not timm.is_model(arch) or (tag and name not in timm.list_models(arch + ".*", pretrained=True)):
+        return None
     return timm.get_pretrained_cfg(name)
 
 
@@ -57,7 +58,8 @@ def _rehearse(spec: Spec) -> None:
         with torch.device("meta"), torch.inference_mode():
             _create(spec).eval()(torch.empty(2, spec.channels, *height_width(spec.size)))
     except Exception as error:
-        if "meta" in str(error): return  # it reads a value on the way: only the real thing can tell
+        if "meta" in str(error):
+            return  # it reads a value on the way: only the real thing can tell
         own = _pixels(_config(spec.model))
         raise UserError(f"--size {spec.size}: {spec.model} cannot take it; without --size it takes its own {own}") from error
 
@@ -68,7 +70,8 @@ def complete(
     "The spec with size, channels and classes; a `UserError` where the model cannot be had in the size that was asked for."
     cfg = _config(spec.model)
     spec = replace(spec, size=spec.size or _pixels(cfg), channels=cfg.input_size[0], classes=cfg.num_classes)
-    if spec.size != _pixels(cfg): _rehearse(spec)
+    if spec.size != _pixels(cfg):
+        _rehearse(spec)
     return spec
 
 # %% ../../nbs/01b_families.timm.ipynb #327ebba3
