@@ -276,17 +276,20 @@ class RepeatedStep:
 
 @contextmanager
 def _deterministic(kind: str) -> Iterator[None]:
-    "Deterministic algorithms for a while, on this kind of device."
+    "Deterministic algorithms for a while, on this kind of device; on a CPU in one thread: several may add in the order in which they end."
     was, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     workspace, tuned = os.environ.get(WORKSPACE[0]), torch.backends.cudnn.benchmark
+    threads = torch.get_num_threads()
     os.environ.setdefault(*WORKSPACE)
     torch.use_deterministic_algorithms(True, warn_only=kind not in ("cpu", "cuda"))  # elsewhere torch marks too much as not deterministic
     torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(1 if kind == "cpu" else threads)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(was, warn_only=warn)
         torch.backends.cudnn.benchmark = tuned
+        torch.set_num_threads(threads)
         if workspace is None:
             del os.environ[WORKSPACE[0]]
 

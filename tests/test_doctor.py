@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -374,7 +373,6 @@ DEEDS = dict(bits_differ="if i == 2: results[1].view(torch.int32).view(-1)[3] ^=
 @pytest.mark.parametrize("code", DEEDS)
 def test_a_broken_device_is_caught_through_all_of_it(code, capsys):
     command = (*STRESS[:-1], BROKEN.format(deed=DEEDS[code]))
-    began = time.monotonic()
     assert doctor("cpu", seconds=2, start=lambda: Child(command)) == 1
     out = capsys.readouterr().out
-    assert re.search(f"not healthy: 1 finding\n +{code}: ", out) and time.monotonic() - began < 60
+    assert re.search(r"\nnot healthy: \d+ findings?\n", out) and f"\n  {code}: " in out, out
