@@ -433,6 +433,24 @@ class Client:
     def pull(self) -> None:
         "Read a project's runs; what is ours goes on as it is."
         self.go_online()
+        try:
+            self.read()
+        except Exception as error:
+            raise Dead(self.unreadable(_one_line(error))) from None
+
+    def unreadable(self, why: str) -> str:
+        "What to say when a project cannot be read."
+        name = f"{self.entity}/{self.job['project']}"
+        if "could not find" in why.lower() or "404" in why:
+            return (
+                f"{name}: {self.url} has no such project, or does not show it to this key; check its name, or wandb login with another key"
+            )
+        if re.search(r"\b(401|403)\b|permission|forbidden", why.lower()):
+            return f"{name}: {self.url} does not let this key read it; wandb login with one that may"
+        return f"{name}: {self.url} does not give it out ({why[:80]}); try again later"
+
+    def read(self) -> None:
+        "Pass on what each run of the project holds."
         for run in self.runs(self.job["filters"]):
             about = dict(path="/".join(run.path), created=run.created_at, config=run.config, summary=run.summary_metrics)
             if line := line_in(about["summary"]):
@@ -466,7 +484,7 @@ def client() -> None:
     except ImportError as error:
         say(dead=f"wandb cannot be imported ({_one_line(error)}): pip install {PACKAGE}")
     except Exception as error:
-        say(dead=_one_line(error) or type(error).__name__)
+        say(dead=str(error) if isinstance(error, Dead) else _one_line(error) or type(error).__name__)
     os._exit(0)  # wandb's own threads may hang
 
 
