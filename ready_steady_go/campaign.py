@@ -81,14 +81,14 @@ class Ask:
         return (POINT_BUDGET_S + (self.soak_s or 0)) * len(self.specs) if self.sizes is None else float("inf")
 
 
-WHOLE = ("seq_len", "layers", "emb_dim", "hid_dim", "vocab")
+WHOLE = ("channels", "classes", "seq_len", "layers", "emb_dim", "hid_dim", "vocab", "grad_accum")
 REAL = ("dropout", "clip", "lr")
 
 
 def parse_knobs(
     typed: dict,  # field of the spec: what was typed; None where nothing was
 ) -> dict:
-    "What only some families know, as the spec has it. A family refuses what it does not know."
+    "The knobs as the spec has them. A family refuses what it does not know."
 
     def parsed(name, text):
         option = f"--{name.replace('_', '-')}"
@@ -98,6 +98,10 @@ def parse_knobs(
             return real_number(text, option)
         if name == "cell":
             return text.strip().upper()
+        if name == "layout":
+            return {"nhwc": "channels_last"}.get(text.strip().lower(), text.strip().lower().replace("-", "_"))
+        if name == "compile":
+            return text.strip()
         return text.strip().lower() if isinstance(text, str) else text
 
     return {name: parsed(name, text) for name, text in typed.items() if text is not None and text is not False}
@@ -136,8 +140,11 @@ def understand(
         n_batches=None if n_batches is None else whole_number(n_batches, "--n-batches"),
         run_number=whole_number(run_number, "--run-number", least=0),
     )
-    knobs = parse_knobs(knobs or {})
-    asked = dict(mode=one_of(mode, "--mode", MODES), **picture, **knobs)
+    knobs, mode = parse_knobs(knobs or {}), one_of(mode, "--mode", MODES)
+    for name in ("optimizer", "lr") if mode != "train" else ():
+        if name in knobs:
+            raise UserError(f"--{name}: it says nothing to --mode {mode}, which has no optimizer step; leave it out")
+    asked = dict(mode=mode, **picture, **knobs)
     specs = [Spec(model=m, precision=p, **asked) for m in parse_models(model) for p in wanted]
     soak_s = None if soak is None else parse_seconds(soak, "--soak")
     usd = None if usd_per_hour is None else parse_usd(usd_per_hour)

@@ -72,9 +72,27 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the jou
 Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="Of a transformer: classify, or lm for the next token.")]
 SeqLen = Annotated[str | None, typer.Option("--seq-len", metavar="N", help="Tokens in a sample.")]
 Attention = Annotated[str | None, typer.Option("--attention", metavar="HOW", help="Of a transformer: eager, sdpa or flash.")]
-Optimizer = Annotated[str | None, typer.Option("--optimizer", metavar="NAME", help="sgd, adam, adamw, adagrad, rmsprop; models of text.")]
+Channels = Annotated[str | None, typer.Option("--channels", metavar="N", help="Channels of an image. Default: the model's own.")]
+Classes = Annotated[str | None, typer.Option("--classes", metavar="N", help="Outputs of a classifier. Default: the model's own.")]
+Layout = Annotated[str | None, typer.Option("--layout", metavar="HOW", help="How images lie in memory: nchw, or channels_last.")]
+Optimizer = Annotated[
+    str | None,
+    typer.Option("--optimizer", metavar="NAME", help="sgd, adam, adamw, adagrad or rmsprop. Default: sgd; of lstm, adam."),
+]
+Fused = Annotated[bool, typer.Option("--fused", help="The optimizer is one kernel for all weights. In FP16 it always is.")]
 Lr = Annotated[str | None, typer.Option("--lr", metavar="RATE", help="Learning rate.")]
 Clip = Annotated[str | None, typer.Option("--clip", metavar="NORM", help="Clip the gradients to this norm.")]
+GradAccum = Annotated[
+    str | None,
+    typer.Option("--grad-accum", metavar="N", help="A step is N batches forward and backward, then one of the optimizer."),
+]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Compute activations twice instead of keeping them.")]
+Compile = Annotated[
+    str | None,
+    typer.Option("--compile", metavar="[BACKEND[:MODE]]", help="torch.compile, such as inductor:max-autotune. Alone: inductor."),
+]
+Torchscript = Annotated[bool, typer.Option("--torchscript", help="With --mode infer: run a trace.")]
+CudaGraph = Annotated[bool, typer.Option("--cuda-graph", help="Capture a step once as a CUDA graph, and replay it.")]
 Cell = Annotated[str | None, typer.Option("--cell", metavar="CELL", help="Of lstm: LSTM, GRU or RNN.")]
 Layers = Annotated[str | None, typer.Option("--layers", metavar="N", help="Of lstm and transformers.")]
 EmbDim = Annotated[str | None, typer.Option("--emb-dim", metavar="N", help="Of lstm: features of an embedding.")]
@@ -111,7 +129,10 @@ def rsg(
     context: typer.Context,
     model: Model = None, bs: Bs = "auto", fp32: Fp32 = False, tf32: Tf32 = False, fp16: Fp16 = False, bf16: Bf16 = False,
     mode: Mode = "train", size: Size = None, n_seconds: NSeconds = None, n_batches: NBatches = None, soak: Soak = None,
-    task: Task = None, seq_len: SeqLen = None, attention: Attention = None, optimizer: Optimizer = None, lr: Lr = None, clip: Clip = None,
+    channels: Channels = None, classes: Classes = None, layout: Layout = None,
+    optimizer: Optimizer = None, fused: Fused = False, lr: Lr = None, clip: Clip = None, grad_accum: GradAccum = None,
+    checkpointing: Checkpointing = False, compile: Compile = None, torchscript: Torchscript = False, cuda_graph: CudaGraph = False,
+    task: Task = None, seq_len: SeqLen = None, attention: Attention = None,
     cell: Cell = None, layers: Layers = None, emb_dim: EmbDim = None, hid_dim: HidDim = None, tied: Tied = False, vocab: Vocab = None,
     dropout: Dropout = None,
     run_number: RunNumber = "1", device: Device = None, seed: Seed = "0", usd_per_hour: Usd = None, budget: Budget = None,
@@ -132,8 +153,10 @@ def rsg(
     asked = model, bs, precisions, size, n_seconds, n_batches, run_number, device, seed, budget, out, search_until, fresh
     where = dict(mode=wandb, project=project, entity=entity, group=group, run_name=run_name, tags=tuple(tag or ()))
     knobs = dict(
-        task=task, seq_len=seq_len, attention=attention, optimizer=optimizer, lr=lr, clip=clip, cell=cell, layers=layers,
-        emb_dim=emb_dim, hid_dim=hid_dim, tied=tied, vocab=vocab, dropout=dropout,
+        channels=channels, classes=classes, layout=layout, optimizer=optimizer, fused=fused, lr=lr, clip=clip, grad_accum=grad_accum,
+        checkpointing=checkpointing, compile=compile, torchscript=torchscript, cuda_graph=cuda_graph,
+        task=task, seq_len=seq_len, attention=attention, cell=cell, layers=layers, emb_dim=emb_dim, hid_dim=hid_dim, tied=tied,
+        vocab=vocab, dropout=dropout,
     )  # fmt: skip
     ask = understand(*asked, mode, soak, usd_per_hour, where, knobs)
     raise typer.Exit(run(ask, Screen(as_json=json, quiet=quiet), began))
@@ -248,11 +271,19 @@ def _usage(error) -> str:
     return text[:1].lower() + text[1:].rstrip(".") + hint
 
 
+def _spelled_out(
+    args: list[str],  # as typed
+) -> list[str]:
+    "The same with the backend that `--compile` alone means."
+    alone = lambda i: args[i] == "--compile" and (i + 1 == len(args) or args[i + 1].startswith("-"))
+    return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if alone(i) else [arg])]
+
+
 def main(
     args: list[str] | None = None,  # None: what was typed
 ) -> None:
     "The command `rsg`: one line for every error, and an exit code that a script can read."
-    args = sys.argv[1:] if args is None else args
+    args = _spelled_out(sys.argv[1:] if args is None else args)
     try:
         code = app(args or ["--help"], standalone_mode=False, prog_name="rsg")
     except BrokenPipeError:

@@ -87,7 +87,8 @@ def counted(
 
 # %% ../nbs/04b_flops.ipynb #5318167d
 SAME_WORK = dict(bs=None, seed=0, precision="fp32", mode="train", layout="nchw", n_gpus=1)
-SAME_WORK |= dict.fromkeys(("optimizer", "attention", "clip", "lr"))
+SAME_WORK |= dict(grad_accum=1, checkpointing=False, torchscript=False, cuda_graph=False)
+SAME_WORK |= dict.fromkeys(("optimizer", "fused", "attention", "clip", "lr", "compile"))
 
 
 def _merged(model):

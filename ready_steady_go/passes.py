@@ -45,13 +45,16 @@ def split(
         step()  # the device is behind the host again, as it was when it was timed
     marks = []
     for _ in range(n):
-        start, loss = clock.mark(), step.forward()
-        middle = clock.mark()
-        step.backward(loss)
-        end = clock.mark()
+        row = [clock.mark()]
+        for _ in range(step.grad_accum):
+            loss = step.forward()
+            row.append(clock.mark())
+            step.backward(loss)
+            row.append(clock.mark())
         step.update(loss)
-        marks.append((start, middle, end, clock.mark()))
-    parts = ([clock.seconds(a, b) * 1e3 for a, b in zip(row, row[1:])] for row in marks)
+        marks.append([*row, clock.mark()])
+    spans = ([clock.seconds(a, b) * 1e3 for a, b in zip(row, row[1:])] for row in marks)
+    parts = ((sum(row[:-1:2]), sum(row[1:-1:2]), row[-1]) for row in spans)
     return Split(*map(statistics.median, zip(*parts)))
 
 
@@ -169,7 +172,7 @@ def passes(
     if not n:
         return dict(passes_s=0.0), []
     give = math.inf if m.throughput_ci95 is None else m.throughput_ci95 / m.throughput  # one window: nothing to compare with
-    if mode == "train":
+    if mode == "train" and not step.whole:
         parts = split(step, clock_of(device), n)
     share = busy(step, device, n, m.duration / m.n_batches)
     found = [parts and split_finding(parts, n, m.step_ms, give), busy_finding(share)]

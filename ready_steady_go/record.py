@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from . import __version__
 from .machine import Machine
 from .measure import Measurement
-from .spec import Spec, UserError
+from .spec import Spec, UserError, fused_anyway
 
 # %% ../nbs/04_record.ipynb #5c17a51f
 SCHEMA = 1
@@ -53,11 +53,14 @@ class Record:
     dropout: float | None = None  # share of values dropped between recurrent layers
     layout: str = "nchw"
     optimizer: str | None = "sgd"
+    fused: bool | None = None  # the optimizer is one kernel for all weights; None: nobody knows, or there is none
     lr: float | None = None  # learning rate; None: 1e-5
     clip: float | None = None  # largest norm of all gradients together; None: they are not clipped
-    compile: str | None = None  # backend of torch.compile; None: eager
-    grad_accum: int = 1  # batches that share an optimizer step
+    grad_accum: int = 1  # batches of `bs` samples that share an optimizer step, and make one step together
     checkpointing: bool = False  # activations computed twice to save memory
+    compile: str | None = None  # backend of torch.compile, with a mode after a colon; None: eager
+    torchscript: bool = False  # a trace was run
+    cuda_graph: bool = False  # a step was captured once and replayed
     n_gpus: int = 1
     seed: int = 0
     n_seconds: float | None = None  # timed seconds that were asked for; None: until sure
@@ -81,7 +84,8 @@ class Record:
     drift: float | None = None  # how much longer the last steps took than the first, as a share of the mean
     warmup_s: float | None = None  # seconds before the timed part
     first_step_s: float | None = None  # seconds of the very first step, which tunes and allocates
-    compile_s: float | None = None  # seconds that torch.compile took
+    compile_s: float | None = None  # seconds that torch.compile took before the warm-up; the compilers' caches on disk were as they were
+    graph_breaks: int | None = None  # places where torch.compile had to leave a model to Python; None: not compiled
     forward_ms: float | None = None  # parts of a step, device time
     backward_ms: float | None = None
     optimizer_ms: float | None = None
@@ -205,6 +209,8 @@ def comparison_key(
 ) -> str:
     "Hash of all that must agree before two results may be compared: the spec but for batch size and seed, and the versions."
     spec = {f.name: getattr(record, f.name) for f in fields(Spec) if f.name not in ("bs", "seed")}
+    usual = dict(torchscript=False, cuda_graph=False, grad_accum=1, checkpointing=False, fused=fused_anyway(record))
+    spec = {name: value for name, value in spec.items() if value != usual.get(name)}  # what was never said has no part in older keys
     versions = [record.rsg_version, _major(record.pytorch, 2), _major(record.cuda), _major(record.driver)]
     return _digest([{k: v for k, v in sorted(spec.items()) if v is not None}, versions])[:12]
 

@@ -226,7 +226,7 @@ class Screen:
         "Show what is happening right now."
         if self.quiet or not sys.stderr.isatty():
             return
-        now = {"ready": "building the model", "steady": "warming up"}.get(beat["phase"])
+        now = {"ready": "building the model", "compile": "compiling", "steady": "warming up"}.get(beat["phase"])
         now = now or f"{plus_minus(beat['throughput'], beat['ci95'])} samples/s after {beat['duration']:.1f} s"
         self._wipe()
         width = shutil.get_terminal_size().columns - 1

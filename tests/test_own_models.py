@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch):
 def test_a_module_here_is_a_family(here):
     (here / "own_models.py").write_text(MINE)
     spec = resolve(Spec(model="own_models:tiny", bs=4))
-    assert (spec.family, spec.model, spec.optimizer) == ("own_models", "tiny", "sgd")
+    assert (spec.family, spec.model, spec.optimizer) == ("own_models", "tiny", None)
     assert str(here) not in sys.path
     assert forward_flops(spec) == 2 * 8 * 2
     record = Bench("cpu").point(spec, n_batches=3)

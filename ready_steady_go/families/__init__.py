@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 from types import ModuleType
 
-from ..spec import FUSED, Spec, UserError, did_you_mean
+from ..spec import FUSED, Spec, UserError, did_you_mean, fused_anyway
 
 # %% ../../nbs/01a_families.ipynb #b55d2170
 def family_names(
@@ -26,7 +26,7 @@ def family_names(
     return sorted((m.name for m in pkgutil.iter_modules(path)), key=lambda name: (name != "timm", name))
 
 # %% ../../nbs/01a_families.ipynb #43b5be21
-OPTIONS = ("optimizer", "task", "seq_len", "attention", "cell", "layers", "emb_dim", "hid_dim", "tied", "vocab", "dropout", "clip", "lr")
+OPTIONS = ("channels", "classes", "task", "seq_len", "attention", "cell", "layers", "emb_dim", "hid_dim", "tied", "vocab", "dropout")
 
 
 def _import_here(name: str) -> ModuleType:
@@ -80,12 +80,13 @@ class Own:
         "The `Workload` that the module builds."
         import torch
 
-        from ready_steady_go.workload import Workload
+        from ready_steady_go.workload import Workload, optimizer_for
 
         torch.manual_seed(spec.seed)
         work = self.module.build(spec, device)
         if isinstance(work, Workload):
-            return work
+            own = dict(optimizer=work.optimizer or optimizer_for(spec), clip=spec.clip if work.clip is None else work.clip)
+            return replace(work, **own)
         kind = type(work).__name__
         raise UserError(f"{self.name}: build(spec, device) returned a {kind}; it has to return a ready_steady_go.workload.Workload")
 
@@ -127,7 +128,7 @@ def _only_what_it_takes(spec: Spec, family) -> None:
     "A `UserError` for an option that says nothing to this family: a benchmark that ignores what was typed measures something else."
     takes = getattr(family, "TAKES", ())
     for name in OPTIONS:
-        if getattr(spec, name) is None or name in takes or (name, getattr(spec, name)) == ("optimizer", "sgd"):
+        if getattr(spec, name) is None or name in takes:
             continue
         option, takers = f"--{name.replace('_', '-')}", ", ".join(n for n in family_names() if name in getattr(load(n), "TAKES", ()))
         raise UserError(f"{option}: it says nothing to {spec.family}:{spec.model}, only to models of {takers}; leave it out")
@@ -143,14 +144,20 @@ def resolve(
     spec = replace(spec, model=bare, family=family)
     _only_what_it_takes(spec, families[family])
     spec = families[family].complete(spec)
-    spec = replace(spec, optimizer=spec.optimizer or "sgd")
-    _trains_without_waiting(spec)
-    return spec
+    _of_images(spec, family)
+    return _with_optimizer(spec, None if family not in family_names() else "sgd")
 
 
-def _trains_without_waiting(spec: Spec) -> None:
-    "A `UserError` for an optimizer that would make FP16 ask the device on each step whether its gradients are finite."
-    if spec.mode != "train" or spec.precision != "fp16" or spec.optimizer in FUSED:
-        return
-    why = "it has no fused form, and without one FP16 waits on each step"
-    raise UserError(f"--optimizer {spec.optimizer}: {why}; --bf16 works, or {', '.join(FUSED)}")
+def _of_images(spec: Spec, family: str) -> None:
+    "A `UserError` for a layout of images where there are none. A module of one's own says so only when it draws a batch."
+    if spec.layout != "nchw" and spec.size is None and family in family_names():
+        raise UserError(f"--layout {spec.layout}: it is about images, and {spec.family}:{spec.model} sees none; leave it out")
+
+
+def _with_optimizer(spec: Spec, usual: str | None) -> Spec:
+    "The spec with its optimizer; a `UserError` for one that would make FP16 ask the device on each step whether its gradients are finite."
+    name, needed = spec.optimizer or usual, fused_anyway(spec)
+    if needed and name not in (None, *FUSED):
+        why = "it has no fused form, and without one FP16 waits on each step"
+        raise UserError(f"--optimizer {name}: {why}; --bf16 works, or {', '.join(FUSED)}")
+    return replace(spec, optimizer=name, fused=needed or bool(spec.fused) if spec.mode == "train" else None)

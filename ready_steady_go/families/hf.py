@@ -158,7 +158,8 @@ def _configuration(spec: Spec):
         known = FRIENDLY[spec.model].config if spec.model in FRIENDLY else {}
         layers = {} if spec.layers is None else dict(num_hidden_layers=spec.layers)
         config, more = AutoConfig.for_model(_arch(spec), **(known | layers)), {}
-    more |= dict(num_labels=spec.classes, image_size=height_width(spec.size) if isinstance(spec.size, str) else spec.size)
+    more |= dict(num_labels=spec.classes, num_channels=spec.channels)
+    more |= dict(image_size=height_width(spec.size) if isinstance(spec.size, str) else spec.size)
     for name, value in more.items():
         if value is not None:
             setattr(config, name, value)
@@ -306,6 +307,10 @@ def _of_text(spec: Spec, config, model) -> Spec:
     "The spec of a model of text."
     if spec.size is not None:
         raise UserError(f"--size: it says nothing to hf:{spec.model}, which reads text; --seq-len says how much")
+    if spec.channels is not None:
+        raise UserError(f"--channels: it says nothing to hf:{spec.model}, which reads text; leave it out")
+    if spec.task == "lm" and spec.classes is not None:
+        raise UserError(f"--classes: it says nothing to hf:{spec.model}, which predicts tokens; --vocab says how many there are")
     most = _positions(model)
     if spec.seq_len and most and spec.seq_len > most:
         raise UserError(f"--seq-len {spec.seq_len}: {spec.model} has positions for {most} tokens; take at most as many")
@@ -365,7 +370,7 @@ def build(
     "The model with fresh weights on the device, its loss, and how its batches are drawn."
     import torch
 
-    from ready_steady_go.workload import Workload, optimizer_of, sgd
+    from ready_steady_go.workload import Workload, optimizer_for
 
     if spec.attention == "flash" and torch.device(device).type != "cuda":
         raise UserError("--attention flash: it takes an NVIDIA or AMD GPU; --attention sdpa works everywhere")
@@ -381,8 +386,7 @@ def build(
             return torch.randn(bs, spec.channels, *height_width(spec.size), device=device), targets
         return _tokens(spec, config, bs, device), targets
 
-    own = spec.optimizer in (None, "sgd") and spec.lr is None
-    return Workload(model, draw, _loss, sgd if own else optimizer_of(spec.optimizer or "sgd", spec.lr or 1e-5), spec.clip)
+    return Workload(model, draw, _loss, optimizer_for(spec), spec.clip)
 
 
-TAKES = ("optimizer", "task", "seq_len", "attention", "layers", "vocab", "clip", "lr")
+TAKES = ("channels", "classes", "task", "seq_len", "attention", "layers", "vocab")

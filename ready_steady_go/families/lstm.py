@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..spec import Spec, UserError
-from ..workload import Workload, optimizer_of
+from ..workload import Workload, optimizer_for
 
 # %% ../../nbs/01d_families.lstm.ipynb #20ee9c85
-TAKES = ("optimizer", "task", "seq_len", "cell", "layers", "emb_dim", "hid_dim", "tied", "vocab", "dropout", "clip", "lr")
+TAKES = ("classes", "task", "seq_len", "cell", "layers", "emb_dim", "hid_dim", "tied", "vocab", "dropout")
 SIZES = dict(seq_len=128, cell="LSTM", layers=1, emb_dim=1024, hid_dim=1024, dropout=0.5, optimizer="adam", lr=2e-4)
 MODELS = dict(
     lstm=dict(task="lm", tied=False, vocab=33279, **SIZES),
@@ -41,7 +41,7 @@ def complete(
 ) -> Spec:
     "The spec with every size; a `UserError` where they contradict each other."
     own = MODELS[spec.model]
-    for name in ("size", "tied", "vocab"):
+    for name in ("size", "tied", "vocab", "classes"):
         if getattr(spec, name) is None or name in own:
             continue
         raise UserError(f"--{name}: it says nothing to lstm:{spec.model}; leave it out")
@@ -60,9 +60,9 @@ def _cells(spec: Spec) -> nn.Module:
 
 
 def _states(cells: nn.Module, inputs: Tensor) -> Tensor:
-    "The last layer's state at each token. oneDNN, which a CPU asks first, has no FP16 for it on most CPUs, so there torch does it itself."
+    "The last layer's state at each token. oneDNN, which a CPU asks first, often has no half precision for it; there torch does it itself."
     on_cpu = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    if not on_cpu or torch.get_autocast_dtype("cpu") != torch.float16:
+    if not on_cpu or (torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return cells(inputs)[0]
     with torch.backends.mkldnn.flags(enabled=False):
         return cells(inputs)[0]
@@ -127,4 +127,4 @@ def build(
             return torch.randint(spec.vocab, shape, device=device), torch.randint(spec.vocab, shape, device=device)
         return torch.randn(*shape, spec.emb_dim, device=device), torch.randint(spec.classes, (bs,), device=device)
 
-    return Workload(model, draw, _loss, optimizer_of(spec.optimizer or SIZES["optimizer"], spec.lr or SIZES["lr"]), spec.clip)
+    return Workload(model, draw, _loss, optimizer_for(spec, SIZES["optimizer"], SIZES["lr"]), spec.clip)
