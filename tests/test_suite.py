@@ -1,0 +1,278 @@
+"Suites: a file is understood or refused in one line; what is stopped goes on; what cannot be had here is skipped and named."
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from ready_steady_go import cli, suite
+from ready_steady_go.campaign import REFUSED, run
+from ready_steady_go.journal import Journal
+from ready_steady_go.machine import Machine
+from ready_steady_go.measure import Measurement
+from ready_steady_go.record import make_record
+from ready_steady_go.spec import UserError
+from ready_steady_go.suite import SuiteScreen, load, parse, several, shipped, table
+from ready_steady_go.supervise import Runner
+
+TOY = Machine(device="cuda", device_name="Toy GPU", gpu_mem=24 * 10**9, pytorch="2.4.1", cuda="12.1", driver="550.54")
+CPU = Machine(device="cpu", device_name="Toy CPU", cpu_cores=2.0, ram_bytes=8 * 10**9, pytorch="2.4.1")
+FILE = """
+show = ["tokens/s"]
+
+[[run]]
+model = ["a", "b"]
+seq-len = [128, 512]
+bs = [8, 16, 300]
+
+[[run]]
+model = "c"
+precision = ["tf32", "fp16"]
+bs = 8
+"""
+
+
+class Toy(Runner):
+    "A device that fits 100 samples, has no TF32 and no transformers, and is told to stop after some points."
+
+    def __init__(self, machine=TOY, stop_after=10**9, signum=signal.SIGINT):
+        super().__init__()
+        self.toy, self.asked, self.left, self.signum = machine, [], stop_after, signum
+
+    def check(self, specs):
+        self.machine = self.toy
+        for s in specs:
+            if s.precision == "tf32": raise UserError("--tf32: Toy GPU does not have it; --fp32 is what it has")
+            if s.model.startswith("hf:"): raise UserError(f"{s.model}: transformers is not installed; pip install it")
+        return [replace(s, family="timm", seq_len=s.seq_len or 64) for s in specs]
+
+    def point(self, spec, limits, tell, sign_s):
+        if not self.left: os.kill(os.getpid(), self.signum)
+        self.left -= 1
+        self.asked.append((spec.model, spec.precision, spec.seq_len, spec.bs))
+        asked = {k: limits.get(k) for k in ("n_seconds", "n_batches", "run_number")}
+        if spec.bs > 100: return make_record(spec, self.toy, outcome="oom", **asked)
+        measured = Measurement(bs=spec.bs, windows=[(10, 0.1 + spec.bs * spec.seq_len / 1e5)] * 12)
+        return make_record(spec, self.toy, measured, peak_mem_bytes=spec.bs * 2 * 10**8, forward_ms=1.5, backward_ms=3.5, **asked)
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    "A run leaves both signals ignored, because its process ends; ours does not."
+    kept = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for s, handler in kept.items(): signal.signal(s, handler)
+
+
+@pytest.fixture
+def journal(tmp_path): return Journal(tmp_path / "j.jsonl")
+
+
+def go(journal, runner=None, text=FILE, screen=None, **typed):
+    "Run a suite; its exit code and what was measured."
+    runner, screen = runner or Toy(), screen or SuiteScreen()
+    ask = several(parse(text, "my", "my.toml"), screen, out=str(journal.path), device=None, **typed)
+    code = run(ask, screen, time.monotonic(), runner)
+    screen.summary()
+    return code, runner.asked
+
+
+ALL = [(m, "fp32", n, bs) for m in "ab" for n in (128, 512) for bs in (8, 16, 300)] + [("c", "fp16", 64, 8)]
+
+
+def test_lists_are_all_combinations_and_what_is_refused_does_not_end_it(journal, capsys):
+    code, asked = go(journal)
+    assert (code, asked) == (1, ALL)
+    out, err = capsys.readouterr()
+    assert err.startswith("  skipped: c tf32: --tf32: Toy GPU does not have it")
+    (refused,) = [r for r in journal.read() if r.outcome == REFUSED]
+    assert (refused.model, refused.bs) == ("c", 8) and "--fp32 is what it has" in refused.error
+    lines = out[out.index("\nsuite my\n") :].strip().splitlines()
+    assert lines[1].split() == ["model", "tokens", "batch", "samples/s", "tokens/s", "memory"]
+    assert [line.split()[:2] for line in lines[2:]] == [[m, p] for m, p, *_ in ALL]
+    assert sum("does not fit" in line for line in lines) == 4
+    assert max(map(len, lines)) <= 80
+    assert "5 of 5: c fp16" in out
+
+
+@pytest.mark.parametrize("signum,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_it_is_stopped_and_goes_on(journal, signum, code, capsys):
+    assert go(journal, Toy(stop_after=4, signum=signum)) == (code, ALL[:4])
+    out, err = capsys.readouterr()
+    assert "2 of 5 runs; the same command goes on" in err and "\nsuite my\n" in out
+    kept = [r.id for r in journal.read()]
+    assert len(kept) == 5  # with the one that is refused
+    assert go(journal) == (1, ALL[4:])
+    assert [r.id for r in journal.read()][:5] == kept
+    whole = capsys.readouterr().out
+    assert go(journal) == (1, [])
+    assert len(journal.read()) == 5 + len(ALL[4:]), "what is refused is written down once"
+    last = capsys.readouterr().out
+    assert whole[whole.index("\nsuite my\n") :] == last[last.index("\nsuite my\n") :]  # all of it, however it was measured
+
+
+def test_fresh_measures_again(journal):
+    assert go(journal)[1] == go(journal, fresh=True)[1] == ALL
+
+
+def test_a_batch_size_of_another_run_is_not_in_the_table(journal, capsys):
+    go(journal, text="[[run]]\nmodel = 'a'\nbs = [8, 24]")
+    capsys.readouterr()
+    assert go(journal, text="[[run]]\nmodel = 'a'\nbs = [8, 16]") == (0, [("a", "fp32", 64, 16)])
+    out = capsys.readouterr().out
+    assert [line.split()[2] for line in out[out.index("\nsuite my\n") :].strip().splitlines()[2:]] == ["8", "16"] and " 24 " not in out
+
+
+def test_a_missing_package_is_said_before_the_first_point_and_the_rest_runs(journal, capsys):
+    text = "[[run]]\nmodel = ['a', 'hf:bert', 'hf:gpt2']\nbs = 8"
+    assert go(journal, text=text) == (1, [("a", "fp32", 64, 8)])
+    err = capsys.readouterr().err
+    assert err.index("transformers is not installed") < err.index("stopped")
+    with pytest.raises(UserError, match="suite my: no run can be measured here: hf:bert: transformers is not installed"):
+        go(journal, text="[[run]]\nmodel = ['hf:bert', 'hf:gpt2']\nbs = 8")
+
+
+def test_json_is_records_only(journal, capsys):
+    code, _ = go(journal, screen=SuiteScreen(as_json=True, quiet=True))
+    out, err = capsys.readouterr()
+    assert err == "" and code == 1
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(r["model"], r["outcome"]) for r in rows[:2]] == [("c", REFUSED), ("a", "ok")] and len(rows) == len(ALL) + 1
+
+
+def test_a_run_for_another_kind_of_device_is_left_out(journal):
+    text = "model = 'a'\nbs = 8\n[[run]]\non = 'accelerator'\nprecision = 'fp16'\n[[run]]\non = 'cpu'"
+    assert go(journal, text=text) == (0, [("a", "fp16", 64, 8)])
+    assert go(journal, Toy(CPU), text=text) == (0, [("a", "fp32", 64, 8)])
+    with pytest.raises(UserError, match="no run for a CPU"): go(journal, Toy(CPU), text="[[run]]\nmodel='a'\non='accelerator'")
+
+
+def test_a_spent_budget_is_on_record(journal):
+    code, asked = go(journal, budget="0.000001")
+    assert (code, asked) == (1, [])
+    assert {r.outcome for r in journal.read()} == {"skipped:budget", REFUSED}
+    assert len(journal.read()) == len(ALL) + 1
+
+
+def test_what_is_typed_wins_over_the_file(journal):
+    text = "budget = '1h'\n[[run]]\nmodel = 'a'\nbs = 8\nn-batches = 7"
+    go(journal, text=text)
+    go(journal, text=text, n_seconds="3")
+    assert [(r.n_batches, r.n_seconds) for r in journal.read()] == [(7, None), (None, 3)]
+
+
+def test_epochs_are_computed_from_the_rate():
+    s = load("distilbert")
+    (fp16, _) = s.runs
+    spec = replace(suite.ask_of(fp16, device=None, out="x").specs[0], bs=32)
+    r = make_record(spec, TOY, Measurement(bs=32, windows=[(10, 0.625)] * 12))  # 16 it/s
+    row = table(s, [(fp16, [r])])
+    assert row[1].split()[:2] == ["distilbert-base-cased", "fp16"] and float(row[1].split()[4]) == 16
+    assert float(row[1].split()[5]) == pytest.approx(3 * 3125 / 16, abs=1)
+    assert row[-1].startswith("3 epochs of 3,125 steps: computed")
+
+
+SHIPPED = {
+    "classic": [("resnet50", "vgg19", "swin_s3_base_224"), ("fp16", "fp32"), None, 6],
+    "distilbert": [("distilbert-base-cased",), ("fp16", "fp32"), [32], 2],
+    "transformers": [("distilroberta-base", "roberta-base", "roberta-large"), ("fp16",), [1, 8, 32, 64, 128, 256], 9],
+    "rnn": [("lstm",), ("fp32",), [128], 2],
+    "quick": [("resnet50", "distilbert-base-cased", "lstm"), ("fp16", "fp32"), None, 6],
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped_asks_for_what_was_published(name):
+    models, precisions, sizes, n = SHIPPED[name]
+    asks = [suite.ask_of(r, device=None, out="x") for r in load(name).runs]
+    specs = [s for a in asks for s in a.specs]
+    assert len(specs) == n and {s.model for s in specs} == {*models} and {s.precision for s in specs} == {*precisions}
+    assert all(a.sizes == sizes for a in asks)
+
+
+def test_details_of_what_was_published():
+    specs = lambda name: [s for r in load(name).runs for s in suite.ask_of(r, device=None, out="x").specs]
+    assert {(s.optimizer, s.seq_len) for s in specs("transformers")} == {("adamw", n) for n in (128, 256, 512)}
+    assert {(s.optimizer, s.seq_len, s.lr, s.clip) for s in specs("distilbert")} == {("adamw", 128, 5e-5, 1.0)}
+    assert [s.mode for s in specs("rnn")] == ["train", "infer"]
+    assert {(s.precision, s.mode) for s in specs("inference")} == {("fp32", "infer"), ("fp16", "infer")}
+    assert len({s.model for s in specs("inference")}) >= 5
+    assert set(SHIPPED) | {"inference"} == set(shipped())
+
+
+def rsg(*args, capsys):
+    "The command in this process: exit code, stdout, stderr."
+    with pytest.raises(SystemExit) as left: cli.main(["suite", *map(str, args)])
+    return (left.value.code, *capsys.readouterr())
+
+
+RUN = "[[run]]\nmodel = 'resnet50'\n"
+WRONG = {
+    "no suite": (None, ["clasic"], "no suite 'clasic': did you mean 'classic'?"),
+    "nothing named": (None, [], "which suite? One of classic"),
+    "no file": (None, ["nowhere.toml"], "there is no such file"),
+    "a file without its ending": (RUN, ["my"], "did you mean my.toml?"),
+    "broken": (RUN + "bs = \n", ["my.toml"], "my.toml: it is not TOML: Invalid value (at line 3"),
+    "empty": ("", ["my.toml"], "has no [[run]]"),
+    "an unknown word": (RUN + "precison = 'x'", ["my.toml"], "my.toml, run 1: no option 'precison': did you mean 'precision'?"),
+    "a wrong value": (RUN + "mode = 'trian'", ["my.toml"], "my.toml, run 1: --mode trian"),
+    "a wrong type": (RUN + "bs = true", ["my.toml"], "my.toml, run 1: bs = true"),
+    "not a text": (b"\xff\xfe\x00", ["my.toml"], "not a text in UTF-8"),
+    "a wrong option": (RUN, ["my.toml", "--budget", "-1"], "--budget -1"),
+    "no folder for the journal": (RUN, ["my.toml", "--out", "no/such.jsonl"], "there is no folder"),
+    "no such device": (RUN, ["my.toml", "--device", "gpu"], "did you mean 'cuda'"),
+}
+
+
+@pytest.mark.parametrize("text,args,words", WRONG.values(), ids=WRONG)
+def test_a_mistake_is_answered_in_one_line(text, args, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if text is not None: (tmp_path / "my.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = sorted(p.name for p in tmp_path.iterdir())
+    code, out, err = rsg(*args, capsys=capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1) and err.startswith("rsg: ") and words in err, err
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_suites_are_listed_without_loading_what_trains(capsys):
+    code, out, _ = rsg("--list", capsys=capsys)
+    assert not code and all(f"\n{name}" in "\n" + out for name in shipped()) and "54 points" in out and "tlkh" in out
+    code, out, _ = rsg("rnn", "--list", "--json", capsys=capsys)
+    assert [r["mode"] for r in json.loads(out)["runs"]] == ["train", "infer"]
+    heavy = ("torch", "timm", "transformers", "wandb", "pandas", "matplotlib", "numpy")
+    program = f"import sys\nfrom ready_steady_go.suite import list_suites\nlist_suites()\nprint([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+MINE = """
+import torch
+from torch import nn
+from ready_steady_go.workload import Workload
+
+def build(spec, device):
+    model = nn.Linear(8, 2).to(device)
+    def draw(bs): return torch.randn(bs, 8, device=device), torch.randint(2, (bs,), device=device)
+    return Workload(model, draw, nn.functional.cross_entropy)
+"""
+
+
+def test_a_suite_of_ones_own_with_real_children(tmp_path):
+    (tmp_path / "own_net.py").write_text(MINE)
+    (tmp_path / "my.toml").write_text("[[run]]\nmodel = 'own_net:tiny'\nprecision = ['tf32', 'fp32', 'bf16']\nbs = [2, 4]\nn-batches = 3\n")
+    command = [sys.executable, "-m", "ready_steady_go", "suite", "my.toml", "--device", "cpu"]
+    first = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert first.returncode == 1 and "skipped: own_net:tiny tf32: --tf32" in first.stderr and "Traceback" not in first.stderr
+    kept = Journal(tmp_path / "rsg-results.jsonl").read()
+    assert [(r.precision, r.bs, r.outcome) for r in kept] == [
+        *((("tf32", bs, REFUSED)) for bs in (2, 4)), *((p, bs, "ok") for p in ("fp32", "bf16") for bs in (2, 4))
+    ]  # fmt: skip
+    assert "\nsuite my\n" in first.stdout
+    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert again.returncode == 1 and Journal(tmp_path / "rsg-results.jsonl").read() == kept
+    assert first.stdout[first.stdout.index("\nsuite my\n") :] == again.stdout[again.stdout.index("\nsuite my\n") :]
