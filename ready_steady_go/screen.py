@@ -179,11 +179,11 @@ class Screen:
         self.out(f"${price.usd_per_hour:.4g} an hour{gpus}{kind}, {price.source}, {price.time}")
         self.head = HEAD + COST
 
-    def begin(self, spec: Spec, known: list[Record] = ()) -> None:
-        "Begin the table of a ladder, with what an earlier run measured."
+    def begin(self, spec: Spec, known: list[Record] = (), number: str = "") -> None:
+        "Begin the table of a ladder, with what an earlier run measured; `number` says which of several it is."
         self.rows = []
         if not self.as_json:
-            self.out("\n" + ", ".join(filter(None, (str(spec), spec.sample))), self.head)
+            self.out("\n" + number + ", ".join(filter(None, (str(spec), spec.sample))), self.head)
         for r in known:
             self.point(r)
         points = f"{len(known)} points are" if len(known) > 1 else "1 point is"
@@ -228,9 +228,14 @@ class Screen:
             return
         now = {"ready": "building the model", "compile": "compiling", "steady": "warming up"}.get(beat["phase"])
         now = now or f"{plus_minus(beat['throughput'], beat['ci95'])} samples/s after {beat['duration']:.1f} s"
+        self.fleet(f"{beat['phase']:<6}  {spec}: {now}")
+
+    def fleet(self, text: str) -> None:
+        "A line to stderr that the next one takes away; only where somebody watches."
+        if self.quiet or not sys.stderr.isatty():
+            return
         self._wipe()
-        width = shutil.get_terminal_size().columns - 1
-        print(f"{beat['phase']:<6}  {spec}: {now}"[:width], end="", file=sys.stderr, flush=True)
+        print(text[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)
         self.fleeting = True
 
     def _wipe(self) -> None:
