@@ -1,0 +1,135 @@
+"The pages say what is: each command in them parses, each finding and outcome has its remedy, and what can run here runs."
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "docs"))
+
+import reference  # noqa: E402
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
+# Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
+ELSEWHERE = ("git clone", "cd", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash", "exit")
+
+
+def blocks(page, language):
+    "The code blocks of a page in one language."
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+
+
+def commands(page):
+    "The commands that a page tells its reader to type: those in blocks, and those of rsg in tables and sentences."
+    lines = [line for block in blocks(page, "(?:sh|shell|bash)") for line in block.replace("\\\n", " ").splitlines()]
+    lines += [code for code in re.findall(r"`(rsg [^`\n]+)`", page.read_text()) if "COMMAND" not in code]
+    for line in lines:
+        for part in re.split(r"&&|;(?= )", re.sub(r"\s+#.*$", "", line)):
+            if part.strip(): yield part.strip()
+
+
+ALL = sorted({command for page in PAGES for command in commands(page)})
+
+
+def arguments(command):
+    "What the shell hands to the program."
+    words = shlex.split(command)
+    return words[1 : words.index(">") if ">" in words else None]
+
+
+def accepted(args):
+    "Parse arguments as rsg does, down to its commands; a mistake is an exception."
+    group = typer.main.get_command(__import__("ready_steady_go.cli", fromlist=["app"]).app)
+    if args == ["--install-completion"]:  # would be done while it is parsed
+        assert any(args[0] in p.opts for p in group.params)
+        return
+    if args == ["--help"]: return
+    with group.make_context("rsg", list(args)) as context:
+        rest = [*getattr(context, "_protected_args", []), *context.args]
+        if rest and rest[-1] != "--help":
+            name, command, rest = group.resolve_command(context, rest)
+            command.make_context(name, rest, parent=context)
+
+
+def test_there_are_commands_on_the_pages():
+    assert "rsg --model resnet50 --fp16" in ALL and "rsg push --project ready-steady-go rsg-results.jsonl" in ALL
+
+
+@pytest.mark.parametrize("command", [c for c in ALL if c.startswith("rsg ")])
+def test_a_command_of_rsg_parses(command):
+    accepted(arguments(command))
+
+
+@pytest.mark.parametrize("wrong", ["rsg --modle resnet50", "rsg doctr", "rsg push --to NAME", "rsg --budget"])
+def test_one_that_does_not_is_found(wrong):
+    with pytest.raises(Exception, match="(?i)no such|requires"): accepted(arguments(wrong))
+
+
+@pytest.mark.parametrize("command", [c for c in ALL if not c.startswith("rsg ")])
+def test_any_other_command_is_one_we_know(command):
+    if command.startswith(ELSEWHERE): return
+    first, *rest = shlex.split(command)
+    if first == "python" and rest[0] != "-m":
+        source = (ROOT / rest[0]).read_text()
+        assert not [word for word in rest[1:] if word.startswith("--") and f'"{word}"' not in source]
+    elif first == "pip":
+        extras = re.findall(r"\.\[(\w+)\]", command)
+        assert all(f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text() for extra in extras)
+    else:
+        assert first in ("nbdev_export", "nbdev_clean", "nbdev_test", "ruff", "pytest", "jupytext", "jupyter", "python", "wandb"), command
+
+
+def test_the_model_of_ones_own_trains(tmp_path):
+    page = ROOT / "docs/site/families.md"
+    (tmp_path / "my_models.py").write_text(blocks(page, "python")[0])
+    (command,) = [c for c in commands(page) if c.startswith("rsg --model my_models:tiny --bs")]
+    done = subprocess.run([sys.executable, "-m", "ready_steady_go", *arguments(command), "--device", "cpu"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "tiny fp32" in done.stdout and (tmp_path / "rsg-results.jsonl").read_text().count('"outcome":"ok"') >= 2
+
+
+def rows(page, heading):
+    "The first column of the table below a heading, taken apart where it holds several codes."
+    table = page.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    return {code for line in table.splitlines() if line.startswith("| `") for code in re.findall(r"`([^`]+)`", line.split("|")[1])}
+
+
+def test_each_finding_has_its_remedy():
+    "In both directions: a code that is gone has no row."
+    assert rows(ROOT / "docs/site/troubleshooting.md", "Findings") == set(reference.finding_codes())
+
+
+def test_each_outcome_has_its_row():
+    source = "".join(path.read_text() for path in reference.PACKAGE.rglob("*.py"))
+    spelled = set(re.findall(r'"((?:failed|skipped):[\w]+)"', source)) | {"ok", "oom", "impossible"}
+    assert spelled <= rows(ROOT / "docs/site/troubleshooting.md", "Outcomes")
+
+
+def test_each_error_is_listed():
+    "Each place that raises one in its own words gives at least one message to the page."
+    listed = {text for _, text in reference.raised()}
+    assert len(listed) > 60
+    for text in (
+        "--model is missing: what shall be trained? For example: rsg --model resnet50 --fp16", "no model '<model>'<hint>",
+        "torch is not installed: pip install torch torchvision", "--seconds <seconds>: it takes 2 to 3600 s",
+    ): assert text in listed  # fmt: skip
+    page = reference.error_reference()
+    assert all(f"`{text.replace('`', chr(39))}`" in page for text in listed)
+
+
+def test_the_reference_is_what_help_prints():
+    page = reference.command_reference()
+    for name in reference.commands(): assert f"## rsg {name}\n\n```text\nUsage: rsg {name} " in page
+    assert page.startswith("## rsg\n\n```text\nUsage: rsg [OPTIONS]") and "--n-seconds TIME" in page
+
+
+def test_pictures_are_of_the_pages():
+    "A picture that no page shows is dead weight, and one that is missing breaks the site."
+    shown = {name for page in PAGES for name in re.findall(r"pictures/([\w.-]+)", page.read_text())}
+    there = {path.name for path in (ROOT / "docs/site/pictures").glob("*")}
+    assert there <= shown and {n for n in shown if not (ROOT / "docs/pictures" / n).exists()} <= there

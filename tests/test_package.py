@@ -1,0 +1,91 @@
+"What is packed: wheel and sdist hold what they must, their metadata is whole, and the program completes options in a shell."
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+ABOUT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    "A wheel and an sdist, made by the build backend without the network."
+    folder = tmp_path_factory.mktemp("dist")
+    script = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1])); print(b.build_sdist(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", script, folder], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_wheel_is_whole(built):
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        names = set(wheel.namelist())
+        metadata = wheel.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
+        entry = wheel.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
+    package = {p.relative_to(ROOT).as_posix() for p in (ROOT / "ready_steady_go").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert package <= names
+    assert not [n for n in names if not n.startswith("ready_steady_go")]
+    assert "rsg = ready_steady_go.cli:main" in entry
+    for field in ("License-Expression: Apache-2.0", "Project-URL: Documentation, https://", "Project-URL: Changelog, https://", "Requires-Python: >=3.11"):
+        assert field in metadata
+    assert "# Ready, Steady, Go!" in metadata
+
+
+def test_the_sdist_builds_the_site_and_runs_the_tests(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as sdist: names = {name.partition("/")[2] for name in sdist.getnames()}
+    for name in ("docs/build_site.py", "docs/site/index.md", "nbs/02_measure.ipynb", "tests/test_package.py", "CITATION.cff", "SECURITY.md", "docker/Dockerfile"):
+        assert name in names
+    assert not [n for n in names if "_docs/" in n or "_proc/" in n or n.endswith(".jsonl") and not n.startswith(("benchmarks/", "tests/", "ready_steady_go/"))]
+
+
+def test_nothing_of_development_is_needed_to_run():
+    "What the package imports comes with it: no module of the dev extra is asked for."
+    dev = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in ABOUT["optional-dependencies"]["dev"]} - {"transformers"}
+    source = "\n".join(p.read_text() for p in (ROOT / "ready_steady_go").rglob("*.py") if p.name != "_modidx.py")
+    assert not dev & set(re.findall(r"^\s*(?:from|import) ([\w]+)", source, flags=re.M))
+
+
+@pytest.mark.parametrize("typed,offered", [("--mo", "--model"), ("do", "doctor")])
+def test_the_shell_completes(typed, offered):
+    asked = dict(_RSG_COMPLETE="complete_bash", COMP_WORDS=f"rsg {typed}", COMP_CWORD="1")
+    done = subprocess.run([sys.executable, "-c", "from ready_steady_go.cli import main; main()"], env=os.environ | asked, capture_output=True, text=True)
+    assert offered in done.stdout.split() and done.returncode == 0, done.stderr
+
+
+def test_completion_installs(tmp_path):
+    "In a home of its own, from a shell that is known."
+    command = f"'{sys.executable}' -m ready_steady_go --install-completion; exit $?"
+    done = subprocess.run(["bash", "-c", command], env=os.environ | dict(HOME=str(tmp_path), SHELL="/bin/bash"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("rsg.sh")) and "rsg.sh" in (tmp_path / ".bashrc").read_text()
+
+
+def test_the_citation_is_of_this_version():
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    settings = (ROOT / "settings.ini").read_text()
+    assert f"version = {about['version']}\n" in settings
+    assert about["cff-version"] == "1.2.0" and about["title"] and about["message"] and about["authors"] and about["license"] == "Apache-2.0"
+
+
+def test_workflows_are_careful():
+    "Each action is pinned to a commit with its version beside it, and each workflow begins with the right to read and no more."
+    files = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    assert {path.stem for path in files} == {"test", "docs", "release"}
+    for path in files:
+        text = path.read_text()
+        flow = yaml.safe_load(text)
+        assert flow["permissions"] in ({"contents": "read"}, {}), path
+        used = re.findall(r"uses: (\S+)( # v[\d.]+)?", text)
+        assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name) and version for name, version in used), path
+        assert all("timeout-minutes" in job for job in flow["jobs"].values()), path
