@@ -29,6 +29,7 @@ def loaded(args, names=HEAVY):
 
 
 LIGHT = [["doctor", "--help"], ["check", "--help"], ["doctor", "--require", "x"]]
+LIGHT += [["compare", "--help"], ["compare", "nowhere.jsonl", "b.jsonl"], ["push", "--help"], ["pull", "--help"]]
 LIGHT += [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
 
 
