@@ -64,7 +64,7 @@ class Around:
         gpu: Gpu | None,  # as NVML sees it
     ):
         self.memory, self.meter, self.wall_s, self.energy = PeakMemory(device), Meter(gpu), 0.0, (None, None)
-        self.compiled = {}, {}  # what torch.compile had counted before and after
+        self.compiled: tuple[dict, dict] = {}, {}  # what torch.compile had counted before and after
 
     def __enter__(self):
         self.compiled = compilations(), {}
@@ -193,7 +193,7 @@ def _gpu_of(device: torch.device) -> Gpu | None:
 
 def _pci_id(gpu: Gpu | None) -> str | None:
     "Where NVML finds the GPU."
-    info = gpu and gpu.ask("PciInfo")
+    info = gpu.ask("PciInfo") if gpu else None
     return info and (info.busId.decode() if isinstance(info.busId, bytes) else info.busId)
 
 
@@ -211,7 +211,10 @@ class Bench:
             torch.set_num_threads(max(1, int(cpu_cores())))
         self.gpu = _gpu_of(self.device)
         self.machine = replace(look_at(self.device), pci_id=_pci_id(self.gpu))
-        self.load, self.spec, self.work, self.ceiling = load, None, None, None
+        self.load = load
+        self.spec: Spec | None = None
+        self.work: Workload | None = None
+        self.ceiling: float | None = None
 
     def _ceiling(self, precision: str) -> float | None:
         "The matmul rate of this box, TFLOP/s; measured before the model takes its memory, once per boot. A CPU has none."
@@ -257,7 +260,7 @@ class Bench:
         tell=_quiet,  # hears `ready`, `steady` and `go`, each with a `Measurement` or None
     ) -> Record:
         "Measure one point. Whatever happens is a record; a `UserError` is for what should have been asked before."
-        asked = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number, soak=soak)
+        asked: dict = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number, soak=soak)
         try:
             return self._measured(spec, asked, dict(limit_s=limit_s, warmup_limit_s=warmup_limit_s), brief, tell)
         except UserError:
@@ -307,7 +310,8 @@ class Bench:
     def _measured(self, spec: Spec, asked: dict, limits: dict, brief: bool, tell) -> Record:
         "The record of a point that went well, or whose numbers are no numbers."
         tell("ready", None)
-        switches, findings = set_precision(spec.precision), precision_findings(spec.precision, self.device)
+        switches: dict = set_precision(spec.precision)
+        findings = precision_findings(spec.precision, self.device)
         work = self._workload(spec)
         torch.manual_seed(spec.seed)
         step = make_step(work, spec)
@@ -399,7 +403,7 @@ def serve(
 # %% ../nbs/08_bench.ipynb #51d2ca65
 def _listen(stream) -> Iterator[str]:
     "Lines as they come; when the stream ends, the process does."
-    lines = queue.SimpleQueue()
+    lines: queue.SimpleQueue = queue.SimpleQueue()
 
     def read():
         for line in stream:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 from .journal import DEFAULT, CannotWrite, Journal
@@ -223,6 +224,11 @@ def _soaks(ask: Ask, spec: Spec, runner: Runner, screen: Screen, until: float, l
         yield soak(best, spec, runner, min(ask.soak_s, left_s), ask.limits, screen.beat, look)
 
 
+def _left_s(until: float) -> float:
+    "Seconds until then, by `time.monotonic`."
+    return until - time.monotonic()
+
+
 def _ladders(whole: Ask, asks: list[Ask], runner: Runner, screen: Screen, began: float, look) -> Iterator[Record]:
     "All records of all ladders, each shown when its successor is asked for or the ladder ends."
     for i, ask in enumerate(asks):
@@ -235,7 +241,7 @@ def _ladders(whole: Ask, asks: list[Ask], runner: Runner, screen: Screen, began:
             yield from _skipped(ask, runner.machine)
         else:
             kept_s = 0 if ask.sizes else min(ask.soak_s or 0, share / 2)  # a search leaves time for the soak
-            yield from ladder(spec, search, runner, lambda until=until - kept_s: until - time.monotonic(), ask.limits, screen.beat, look)
+            yield from ladder(spec, search, runner, partial(_left_s, until - kept_s), ask.limits, screen.beat, look)
             yield from _soaks(ask, spec, runner, screen, until, look)
         screen.end(search.why)
         if runner.lost:

@@ -113,7 +113,7 @@ def check_precision(
 ) -> None:
     "Raise a `UserError` when the device has no such precision."
     nvidia = device.type == "cuda" and torch.version.hip is None
-    capability = torch.cuda.get_device_capability(device) if nvidia else None
+    capability = torch.cuda.get_device_capability(device) if nvidia else (0, 0)
     if precision == "tf32" and not (nvidia and capability >= (8, 0)):
         has = f"this GPU has compute capability {capability[0]}.{capability[1]}" if nvidia else f"{device.type} has no TF32 here"
         raise UserError(f"--tf32: TF32 is in NVIDIA GPUs from compute capability 8.0 on, {has}; --fp32 is what it has")
@@ -149,7 +149,8 @@ class PeakMemory:
     "The peak memory since it was made and since the warm-up: tensors, and what the allocator holds; on a CPU the process."
 
     def __init__(self, device: torch.device):
-        self.device, self.module, self.before = device, _module(device.type), {}
+        self.device, self.module = device, _module(device.type)
+        self.before: dict = {}
         self._reset()
 
     def _reset(self) -> None:

@@ -16,9 +16,10 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from . import __version__, sensors
 from . import price as prices
@@ -33,7 +34,7 @@ RATE = {"": 1e9, "gb/s": 1e9, "gib/s": 2**30, "mb/s": 1e6, "mib/s": 2**20, "tb/s
 SIZE = {"": 1e9, "gb": 1e9, "g": 1e9, "gib": 2**30, "gi": 2**30, "mb": 1e6, "mib": 2**20, "tb": 1e12, "tib": 2**40}
 FLOPS = {f"{prefix}flop{end}": n for prefix, n in {"t": 1e12, "g": 1e9, "p": 1e15}.items() for end in ("s", "/s", "s/s")} | {"": 1e12}
 USD = {coin + per: 1 for coin in ("", "usd", "$") for per in ("", "/h", "/hr", "/hour")}
-UNITS = dict(
+UNITS: dict[str, Mapping[str, float] | None] = dict(
     pcie=RATE, copy=RATE, mem=SIZE, ram=SIZE, cores={"": 1, "core": 1, "cores": 1}, driver=None, price=USD,
     power={"": 1, "w": 1, "watt": 1, "watts": 1, "kw": 1000}, temp={"": 1, "c": 1, "°c": 1}, **dict.fromkeys(PRECISIONS, FLOPS),
 )  # fmt: skip
@@ -124,9 +125,10 @@ def _value(name: str, text: str, rule: str) -> float | tuple[int, ...]:
     number, unit = re.fullmatch(r"\$?([-+]?[\d.]*)(.*)", text).groups()
     if text.startswith("$") and name != "price":
         unit = "$"
-    if unit not in UNITS[name]:
+    units = UNITS[name] or {}
+    if unit not in units:
         raise UserError(f"--require {rule}: {name} has no unit '{unit}': did you mean '{SHOWN[name][0]}'?")
-    return _number(number, rule) * UNITS[name][unit]
+    return _number(number, rule) * units[unit]
 
 
 def parse_rules(
@@ -190,7 +192,8 @@ class Watch:
         pci: str | None,  # its address; None: there is no GPU to watch
         sensors=None,  # see `Sources`
     ):
-        self.sensors, self.sampler, self.load, self.after = sensors, None, None, None
+        self.sampler: Any = None
+        self.sensors, self.load, self.after = sensors, None, None
         self.gpu = sensors.open_gpu(pci) if sensors and pci else None
         self.before = sensors.facts(self.gpu) if self.gpu else None
 
@@ -221,7 +224,7 @@ def examine(
     silent_s: float = SIGN_S,  # how long the child may be silent under load, besides what a test takes, seconds
 ) -> dict:  # machine, measured, watch, findings
     "Load the device in a child, and watch it."
-    seen = dict(machine=None, measured={}, watch=Watch(None), findings=[])
+    seen: dict = dict(machine=None, measured={}, watch=Watch(None), findings=[])
     phase, child = "loading torch", start()
     tell(phase)
 
@@ -521,7 +524,7 @@ def doctor(
     as_json: bool = False,  # one JSON object instead of the card
     screen: Screen | None = None,
     seconds: float = 20.0,  # of load
-    usd_per_hour: str | None = None,  # as typed
+    usd_per_hour: float | None = None,  # as typed and parsed
     sources: Sources = HERE,
     start: Callable[[], Child] = lambda: Child(STRESS),
     silent_s: float = SIGN_S,  # see `examine`

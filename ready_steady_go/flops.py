@@ -86,7 +86,7 @@ def counted(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 # %% ../nbs/04b_flops.ipynb #5318167d
-SAME_WORK = dict(bs=None, seed=0, precision="fp32", mode="train", layout="nchw", n_gpus=1)
+SAME_WORK: dict = dict(bs=None, seed=0, precision="fp32", mode="train", layout="nchw", n_gpus=1)
 SAME_WORK |= dict(grad_accum=1, checkpointing=False, torchscript=False, cuda_graph=False)
 SAME_WORK |= dict.fromkeys(("optimizer", "fused", "attention", "clip", "lr", "compile"))
 

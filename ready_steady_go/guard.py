@@ -316,7 +316,8 @@ def complaints(
     rows: list[Row],
 ) -> dict[int, str]:  # by place in `rows`
     "What the rows say against each other."
-    alike, found = {}, {}
+    alike: dict[tuple, list[tuple[int, Row]]] = {}
+    found: dict[int, str] = {}
     for i, row in enumerate(rows):
         if row.rate and row.n_gpus:
             alike.setdefault(row.setup, []).append((i, row))
@@ -333,7 +334,7 @@ def verdicts(
     against = complaints(rows)
 
     def alone(row: Row) -> Verdict:
-        about = dict(throughput=row.rate, forward_flops=row.flops, mode=row.mode, precision=row.precision)
+        about: dict = dict(throughput=row.rate, forward_flops=row.flops, mode=row.mode, precision=row.precision)
         about |= dict(device_name=row.gpu, n_gpus=row.n_gpus)
         v = judge(**about)
         return v if v.plausible is not False or not row.flops else judge(**about, least_flops=row.least())

@@ -13,7 +13,7 @@ __all__ = ['T975', 'TARGET', 'FEWEST_BATCHES', 'MOST_KEPT', 'LEAST_DRIFT', 'CERT
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,10 +41,12 @@ def windows(
     enough: Callable[[list[tuple[int, float]]], bool],  # the windows so far -> whether to stop
 ) -> list[tuple[int, float]]:  # (steps, seconds) of each window
     "Run windows one after the other until `enough`, or until the plan ends."
-    plan, spans, read = iter(plan), [], []
+    left = iter(plan)
+    spans: list[tuple] = []  # steps, and the marks at both ends
+    read: list[tuple[int, float]] = []
 
     def queue() -> bool:
-        n = next(plan, 0)
+        n = next(left, 0)
         if not n:
             return False
         start = spans[-1][2] if spans and clock.ahead else clock.mark()
@@ -59,7 +61,7 @@ def windows(
         n, start, end = spans[len(read)]
         read.append((n, clock.seconds(start, end)))
         if enough(read):
-            plan = iter(())  # what is queued has been worked for, and is read too
+            left = iter(())  # what is queued has been worked for, and is read too
     return read
 
 # %% ../nbs/02_measure.ipynb #5d931a13
@@ -282,7 +284,7 @@ class Measurement:
         if self.n_batches < CALM_STEPS and self.duration < CALM_SECONDS:
             return False
         change, error = self.trend
-        return self.throughput_ci95 <= TARGET * self.throughput and abs(change) + CERTAIN * error <= MOST_DRIFT
+        return (self.throughput_ci95 or 0) <= TARGET * self.throughput and abs(change) + CERTAIN * error <= MOST_DRIFT
 
     @property
     def steady(self) -> bool:
@@ -337,7 +339,8 @@ def warm_up(
     window_s: float = WINDOW_S,  # how long a window should be, seconds
 ) -> WarmUp:
     "Run steps until their rate is steady or the time is up; at least one."
-    spent, n, times = 0.0, 1, []
+    spent, n = 0.0, 1
+    times: list[float] = []
 
     def window() -> float:
         nonlocal spent
@@ -389,7 +392,7 @@ BURST_S = 5.0  # the beginning that is set against the end
 SAME_DEGREES, SAME_CLOCK = 1.0, 0.01
 
 
-def _still(values: list[float | None], share: float = 0.0, units: float = 0.0) -> bool:
+def _still(values: Sequence[float | None], share: float = 0.0, units: float = 0.0) -> bool:
     "Whether readings stay within a share of the largest, or so many units; unknown ones do not speak against it."
     known = [v for v in values if v is not None]
     return not known or max(known) - min(known) <= max(units, share * max(known))
@@ -403,7 +406,8 @@ class UntilFlat:
         limit_s: float,  # seconds
         look: Callable[[], dict] = dict,  # -> `temperature_c` and `sm_clock_mhz`, where they are known
     ):
-        self.limit_s, self.look, self.seen, self.flat = limit_s, look, [], False
+        self.limit_s, self.look, self.flat = limit_s, look, False
+        self.seen: list[tuple[float, dict]] = []
 
     def __call__(self, m: Measurement) -> bool:
         timed_s = sum(s for _, s in m.windows)
@@ -465,7 +469,7 @@ def measure(
         tell("go", m)
         if soak or not asked:
             return until(m)
-        return n_batches is None and m.duration >= n_seconds
+        return n_batches is None and m.duration >= (n_seconds or 0)
 
     with during or nullcontext():
         m = so_far(windows(step, clock, _plan(warm.n, None if soak else n_batches), enough))

@@ -243,11 +243,12 @@ def _row(line: str) -> Peak:
     "A line of the table."
     names, memory, chip, cores, boost, *rates, gbs, key = (cell.strip() for cell in line.split("|"))
     name, _, alias = names.partition(" / ")
-    fp32, tf32, fp16, bf16 = (None if rate == "-" else float(rate) for rate in rates)
-    cores, boost = (None if number == "-" else int(number) for number in (cores, boost))
+    fp32, tf32, fp16, bf16 = rates
+    rate, count = (lambda cell, kind=kind: None if cell == "-" else kind(cell) for kind in (float, int))
     return Peak(
-        name=name, alias=alias, memory=tuple(map(int, memory.split(","))), chip=chip, cores=cores, boost=boost,
-        fp32=fp32, tf32=tf32, fp16=fp16, bf16=bf16, bandwidth=float(gbs), source=SOURCES[key][0], url=SOURCES[key][1],
+        name=name, alias=alias, memory=tuple(map(int, memory.split(","))), chip=chip, cores=count(cores), boost=count(boost),
+        fp32=float(fp32), tf32=rate(tf32), fp16=float(fp16), bf16=rate(bf16), bandwidth=float(gbs),
+        source=SOURCES[key][0], url=SOURCES[key][1],
     )  # fmt: skip
 
 

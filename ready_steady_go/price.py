@@ -143,9 +143,9 @@ def _environment(env: Mapping[str, str], proc1: Path) -> dict[str, str]:
     "The variables that name a box, from here or from the container's first process."
     wanted = {name for p in PROVIDERS for name in (p.id_in, p.key_in)}
     try:
-        pairs = (pair.partition("=") for pair in proc1.read_bytes().decode(errors="replace").split("\0"))
+        pairs = [pair.partition("=") for pair in proc1.read_bytes().decode(errors="replace").split("\0")]
     except OSError:
-        pairs = ()
+        pairs = []
     first = {name: value for name, _, value in pairs if name in wanted}
     here = {name: env[name] for p in PROVIDERS for name in (p.id_in, p.key_in, p.url_in) if name in env}
     return {name: value.strip() for name, value in (first | here).items() if value.strip()}

@@ -11,6 +11,7 @@ import math
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .machine import Machine, gib, one_line
@@ -179,7 +180,7 @@ class Screen:
         self.out(f"${price.usd_per_hour:.4g} an hour{gpus}{kind}, {price.source}, {price.time}")
         self.head = HEAD + COST
 
-    def begin(self, spec: Spec, known: list[Record] = (), number: str = "") -> None:
+    def begin(self, spec: Spec, known: Sequence[Record] = (), number: str = "") -> None:
         "Begin the table of a ladder, with what an earlier run measured; `number` says which of several it is."
         self.rows = []
         if not self.as_json:

@@ -130,7 +130,7 @@ class Guess:
         lo = max((p for p in self.at if p[0] <= x), default=None)
         hi = min((p for p in self.at if p[0] >= x), default=None)
         if lo is None or hi is None:
-            end = lo or hi
+            end = lo or hi or self.at[0]
             return math.log(self.plain(bs)) + end[1], self.rough * math.sqrt(abs(x - end[0]))
         share = (x - lo[0]) / (hi[0] - lo[0]) if hi[0] > lo[0] else 0.0
         bent = lo[1] + share * (hi[1] - lo[1])
@@ -222,8 +222,8 @@ class Search:
         known: Sequence[Tried] = (),  # what an earlier run of the same command found out
     ):
         self.until, self.capacity = min(until or LARGEST, LARGEST), capacity
-        self.start = max(1, min(start, self.until, (closed_above or math.inf) - 1))
-        self.closed_above = closed_above or math.inf
+        self.start = max(1, min(start, self.until, (closed_above or LARGEST + 1) - 1))
+        self.closed_above: float = closed_above or math.inf
         self.tried, self.why = list(known), ""
 
     def tell(self, tried: Tried) -> None:
@@ -253,7 +253,8 @@ class Search:
 
     def _rates(self, why: str = "") -> dict[int, float]:
         "Mean samples/s by batch size, of all or of those tried for one reason. One that ever failed is out."
-        found, bad = {}, {t.bs for t in self.tried if t.outcome != "ok"}
+        found: dict[int, list[float]] = {}
+        bad = {t.bs for t in self.tried if t.outcome != "ok"}
         for t in self.tried:
             if t.bs not in bad and t.throughput and t.why.startswith(why):
                 found.setdefault(t.bs, []).append(t.throughput)
@@ -263,7 +264,7 @@ class Search:
     def best(self) -> int | None:
         "The batch size with the highest throughput; a confirmed one, if there is any."
         rates = self._rates("confirm") or self._rates()
-        return max(rates, key=rates.get) if rates else None
+        return max(rates, key=lambda bs: rates[bs]) if rates else None
 
     @property
     def closed(self) -> float:
@@ -278,7 +279,7 @@ class Search:
     def _first(self, left_s: float) -> Try | None:
         "Nothing went well yet: down after one that did not fit, up after another failure."
         last, been = self.tried[-1], {t.bs for t in self.tried}
-        bs = min(self.closed, last.bs) // 2 if last.outcome == "oom" else last.bs * 2
+        bs = int(min(self.closed, last.bs)) // 2 if last.outcome == "oom" else last.bs * 2
         if self._failing():
             self.why = "too many failed"
         elif bs < 1:
@@ -295,7 +296,7 @@ class Search:
             return None
         guess = Guess(self.points)
         worth = {bs: self._worth(bs, guess) for bs in self._candidates() if self._in_time(bs, guess, left_s)}
-        bs = max(worth, key=worth.get, default=None)
+        bs = max(worth, key=lambda bs: worth[bs], default=None)
         if bs is None or worth[bs] <= 0:
             return None
         return Try(bs, PROBE_S, "probe" if bs > self.points[-1][0] else "refine")
@@ -319,13 +320,13 @@ class Search:
         "Round batch sizes above the largest, up to four times as large."
         aims = [top * m for m in (1.25, 1.5, 1.75, 2, 2.5, 3, 4)] + [top + grain(top), *self._limits()]
         found = {int(a / grain(a)) * grain(a) for a in aims if top < a <= 4 * top} | {min(4 * top, self.until)}
-        return found | between(top, self.closed) | {self.closed - grain(top)} if self.closed < math.inf else found
+        return found | between(top, int(self.closed)) | {int(self.closed) - grain(top)} if self.closed < math.inf else found
 
     def _limits(self) -> list[float]:
         "Where memory is expected to be full, or nearly so."
         known = self._memory()
-        each = memory_each(known) if known and self.capacity else 0.0
-        if not each:
+        each = memory_each(known) if known else 0.0
+        if not each or not self.capacity:
             return []
         bs, used = known[-1]
         return [bs + (share * self.capacity - used) / each for share in (0.94, 0.97, 0.985, 0.995)]
@@ -353,7 +354,7 @@ class Search:
     def _confirm(self, left_s: float) -> Try | None:
         "The best so far once more; not one that leads what was confirmed by less than its time is worth."
         sure, points = self._rates("confirm"), dict(self.points)
-        bs = max(points, key=points.get)
+        bs = max(points, key=lambda bs: points[bs])
         guess = Guess(self.points)
         cost_s, step_s = self._cost_s(bs, CONFIRM_S, guess), self._step_s(bs, guess)
         lead = points[bs] / max(sure.values()) - 1 if sure else 1.0

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from .machine import CGROUP, Machine, _read, gib
 
@@ -87,6 +88,7 @@ def open_gpu(
     if handle is not None:
         return gpu
     gpu.close()
+    return None
 
 
 @contextmanager
@@ -106,8 +108,8 @@ def address(
     props,  # `torch.cuda.get_device_properties(device)`
 ) -> str | None:
     "Where the GPU is, in the words that `open_gpu` takes."
-    ids = [getattr(props, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
-    if None not in ids:
+    ids = [getattr(props, f"pci_{part}_id", -1) for part in ("domain", "bus", "device")]
+    if min(ids) >= 0:
         return "{:08x}:{:02x}:{:02x}.0".format(*ids)
     uuid = getattr(props, "uuid", None)
     return None if uuid is None else f"GPU-{str(uuid).removeprefix('GPU-')}"
@@ -267,12 +269,13 @@ class Sampler:
         gpu: Gpu | None,
         every_s: float = 1.0,
     ):
-        self.gpu, self.every_s, self.samples = gpu, every_s, []
-        self._end, self._thread = threading.Event(), None
+        self.gpu, self.every_s, self._end = gpu, every_s, threading.Event()
+        self.samples: list[Sample] = []
+        self._thread: threading.Thread | None = None
 
     def _take(self) -> bool:
         "One sample; False when there will be no more: whoever asks a lost GPU again may wait for ever."
-        self.samples.append(sample(self.gpu))
+        self.samples.append(sample(cast(Gpu, self.gpu)))  # without one there is no thread
         return not self.samples[-1].lost
 
     def _run(self):
@@ -361,7 +364,9 @@ class Meter:
         gpu: Gpu | None,
         every_s: float = 0.1,  # between two readings of the power, where there is no counter
     ):
-        self.gpu, self.every_s, self.first, self.points, self._thread = gpu, every_s, None, [], None
+        self.gpu, self.every_s, self.first = gpu, every_s, None
+        self.points: list[tuple[float, float]] = []
+        self._thread: threading.Thread | None = None
 
     def _read(self):
         "Note the power now."

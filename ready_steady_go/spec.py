@@ -108,7 +108,7 @@ class Spec:
             self.torchscript and "torchscript",
             self.cuda_graph and "cuda-graph",
         ]
-        return " ".join(filter(None, said))
+        return " ".join(str(word) for word in said if word)
 
     @property
     def sample(self) -> str:

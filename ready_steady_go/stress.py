@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +105,7 @@ def free_bytes(
 ) -> int:
     "Memory of the device that nobody uses, bytes."
     module = getattr(torch, device.type, None)
-    if hasattr(module, "mem_get_info"):
+    if module is not None and hasattr(module, "mem_get_info"):
         return module.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
@@ -116,7 +117,7 @@ def free_bytes(
 
 
 @contextmanager
-def _switched(precision: str) -> Iterator[None]:
+def _switched(precision: str) -> Iterator[dict]:
     "The switches of a precision, with sums in FP32, for a while; then those of FP32."
     matmul = torch.backends.cuda.matmul
     with warnings.catch_warnings():
@@ -267,7 +268,7 @@ class RepeatedStep:
 
     def __call__(self) -> list[torch.Tensor]:
         "The loss of both passes and the gradients, all in FP32."
-        loss = 0
+        loss = torch.zeros((), device=self.images.device)
         for dtype in self.dtypes:
             with torch.autocast(self.kind, dtype=self.half, enabled=dtype != torch.float32):
                 loss = loss + self._loss()
@@ -305,7 +306,9 @@ def repeat_step(
     tell: Callable[[int], None] = lambda steps: None,  # hears how many steps are done
 ) -> dict:  # steps, equal, finite, differing and nonfinite (steps), first_difference and first_nonfinite (step, values)
     "Repeat a training step, and compare its loss and gradients with those of the first one, bit for bit."
-    verdicts, unread, i, until = [], [], 0, time.perf_counter() + seconds
+    verdicts: list[list[int]] = []
+    unread: list[torch.Tensor] = []
+    i, until = 0, time.perf_counter() + seconds
     with _switched("fp32"), _deterministic(device.type):
         step, first = RepeatedStep(device), None
         while i < 3 or time.perf_counter() < until or unread:
@@ -339,7 +342,7 @@ def stress(
     say: Callable[..., None] = lambda phase, done=None: None,  # hears which test begins, and what one found as `done`
 ) -> dict:  # matmul (by precision), copy (GB/s), link, repeat, notes
     "Everything that this room measures."
-    found = dict(matmul={}, copy=None, link=None, repeat=None, notes=[])
+    found: dict = dict(matmul={}, copy=None, link=None, repeat=None, notes=[])
     began, precisions = time.perf_counter(), [p for p in PRECISIONS if has_precision(p, device)]
     found["notes"] += [f["text"] for p in PRECISIONS for f in precision_findings(p, device)]
 
@@ -353,12 +356,12 @@ def stress(
         found["notes"].append(f"{phase}: not measured, the memory that is free does not suffice")
 
     for p in PRECISIONS:
-        run = lambda p=p: matmul_ceiling(device, p, 0.4 * seconds / len(precisions))
+        run = partial(matmul_ceiling, device, p, 0.4 * seconds / len(precisions))
         found["matmul"][p] = test(f"{p} matmul", run) if p in precisions else None
         free_memory(device)
         say(f"{p} matmul", dict(matmul=found["matmul"]))
-    for name, run in (("copy", device_copy), ("link", host_link)):
-        found[name] = test(name, lambda run=run: run(device, 0.08 * seconds))
+    for name, rate in (("copy", device_copy), ("link", host_link)):
+        found[name] = test(name, partial(rate, device, 0.08 * seconds))
         free_memory(device)
         say(name, {name: found[name]})
     left = max(0.3 * seconds, seconds - (time.perf_counter() - began))

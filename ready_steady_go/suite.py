@@ -11,7 +11,7 @@ __all__ = ['WHOLE', 'ON', 'OTHERS', 'KNOBS', 'FLAGS', 'LIKE', 'SHOWN', 'TITLES',
 import json
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from itertools import product
@@ -294,7 +294,7 @@ def _wanted(sizes: list[int] | None, records: list[Record]) -> list[Record]:
     if sizes is None:
         best = best_of(records)
         return [best] if best else records[-1:]
-    kept = {}
+    kept: dict[int, Record] = {}
     for r in records:
         if r.search != "soak" and (r.bs not in kept or r.ok or not kept[r.bs].ok):
             kept[r.bs] = r
@@ -314,7 +314,7 @@ class SuiteScreen(Screen):
         "Show that runs are looked at."
         self.fleet(f"ready   looking at run {i} of {n}")
 
-    def begin(self, spec: Spec, known: list[Record] = ()) -> None:
+    def begin(self, spec: Spec, known: Sequence[Record] = (), number: str = "") -> None:
         "Begin the table of the next ladder."
         self._say_refused()
         sizes, number = self.todo[len(self.done)][1].sizes, f"{len(self.done) + 1} of {len(self.todo)}"

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 
 from .machine import Machine, gpu_lost
 from .price import SECRETS
@@ -57,7 +58,7 @@ class Child:
     ):
         self.last_words = tempfile.TemporaryFile()
         env = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED} | {"KINETO_LOG_LEVEL": "99"}  # the profiler chats on stderr
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.last_words)
+        pipes: dict = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.last_words)
         self.process = subprocess.Popen(command, start_new_session=True, env=env, bufsize=0, **pipes)
         self.rest = b""
 
@@ -141,7 +142,9 @@ class Runner:
         device: str | None = None,  # as typed; None: what there is
         start: Callable[[], Child] = Child,
     ):
-        self.device, self.start, self.child, self.machine = device, start, None, None
+        self.device, self.start = device, start
+        self.child: Child | None = None
+        self.machine: Machine | None = None
         self.lost = False  # whether there is no point in going on with this device
 
     def check(
@@ -228,7 +231,7 @@ def ladder(
     while aim is not None and not runner.lost:
         at, began = replace(spec, bs=aim.bs), time.monotonic()
         asked = dict(limits, **_times(aim, left_s()))
-        record = runner.point(at, asked, lambda beat, at=at: tell(at, beat), _sign_s(last, aim.bs))
+        record = runner.point(at, asked, partial(tell, at), _sign_s(last, aim.bs))
         record = look(replace(record, search=aim.why), began)
         last = tried(record, time.monotonic() - began)
         search.tell(last)

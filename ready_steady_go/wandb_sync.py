@@ -221,14 +221,15 @@ class Conversation:
 
     def __init__(self, jobs: list[dict], folder: str | None = None):
         self.scratch = tempfile.TemporaryDirectory(prefix="rsg-", ignore_cleanup_errors=True)
-        self.events, self.open = queue.Queue(1000), len(jobs)
+        self.events: queue.Queue = queue.Queue(1000)
+        self.open = len(jobs)
         self.children = [self._start(job, folder or self.scratch.name) for job in jobs]
 
     def _start(self, job: dict, folder: str) -> subprocess.Popen:
         "A client with its job."
         pipe, key = subprocess.PIPE, os.environ.get("WANDB_API_KEY", "").strip()
         job |= dict(key=key, base_url=base_url(), patience=PATIENCE, probe_s=PROBE_S, later_s=LATER_S)
-        about = dict(cwd=folder, env=_environment(folder) | dict(TMPDIR=self.scratch.name), start_new_session=True, encoding="utf-8")
+        about: dict = dict(cwd=folder, env=_environment(folder) | dict(TMPDIR=self.scratch.name), start_new_session=True, encoding="utf-8")
         child = subprocess.Popen(CLIENT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, **about)
         threading.Thread(target=self._talk, args=(child, json.dumps(job)), daemon=True).start()
         return child
@@ -310,7 +311,7 @@ def _probe(url: str, key: str, patience_s: float) -> str | None:
     ask = urllib.request.Request(f"{url}/graphql", json.dumps(dict(query="query Viewer{viewer{id entity}}")).encode())
     ask.add_header("Content-Type", "application/json")
     ask.add_header("Authorization", f"Basic {b64encode(f'api:{key}'.encode()).decode()}")
-    for wait_s in 1, 2, None:
+    for wait_s in 1, 2, 0:
         try:
             with urllib.request.urlopen(ask, timeout=patience_s) as answer:
                 told = json.load(answer)
@@ -323,12 +324,13 @@ def _probe(url: str, key: str, patience_s: float) -> str | None:
                 raise Dead(f"{url} does not accept the key ({error.code}): wandb login stores another") from None
             if error.code < 500:
                 raise Dead(f"{url} is no W&B server ({error.code}): WANDB_BASE_URL names one") from None
-            if wait_s is None:
+            if not wait_s:
                 raise Dead(f"{url} is out of order ({error.code}): try again later") from None
         except (OSError, ValueError, AttributeError) as error:
             why = getattr(error, "reason", None) or error
             raise Dead(f"{url} does not answer ({_one_line(why) or type(why).__name__}): try again when it can be reached") from None
         time.sleep(wait_s)
+    return None  # after the last one there was an answer or `Dead`
 
 
 def _one_line(error) -> str:
@@ -390,7 +392,9 @@ class Client:
         left = {run["id"]: run for run in self.job["runs"]}
         for id in self.proven(left):
             self.say(known=id), left.pop(id)
-        self.sent, self.broken, self.fails = {}, None, 0
+        self.sent: dict[str, dict] = {}
+        self.broken: str | None = None
+        self.fails = 0
         with ThreadPoolExecutor(self.job["at_once"]) as pool:
             list(pool.map(self.send, list(left.values())))
         for wait_s in self.job["later_s"]:
@@ -517,7 +521,8 @@ class _Push:
 
     def __init__(self, runs: dict[str, dict], target: dict, at_once: int, tell: Callable):
         self.runs, self.target, self.at_once, self.tell = runs, target, at_once, tell
-        self.sent, self.known, self.proven, self.why, self.deleted, self.urls = set(), set(), set(), {}, [], {}
+        self.sent, self.known, self.proven = set[str](), set[str](), set[str]()
+        self.why, self.urls, self.deleted = dict[str, str](), dict[str, str](), list[str]()
         self.dead, self.broken, self.progress = None, 0, time.monotonic()
 
     @property
@@ -745,7 +750,7 @@ def pull_command(
 ) -> int:  # exit code
     "`rsg pull`: write a journal from a project; what is in it already is not added again."
     wanted = [{"group": group}] * bool(group) + [{"tags": tag} for tag in tags] + ([_parsed(filters)] if filters else [])
-    journal, left, new, old = Journal(out), [], [], 0
+    journal, left, new, old = Journal(out), list[tuple[str, str]](), list[Record](), 0
     journal.check()
     _need_package()
     ids = {r.id for r in journal.read()}

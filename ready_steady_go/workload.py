@@ -90,7 +90,7 @@ class TrainStep:
         scaled = precision == "fp16"
         self.optimizer = (work.optimizer or sgd)(work.model, scaled if fused is None else fused) if self.learns else None
         self.scaler = torch.amp.GradScaler(self.kind, enabled=scaled)
-        self.loss = None  # of the last step
+        self.loss: Tensor = None  # of the last step
         work.model.train()
 
     def forward(self) -> Tensor:
@@ -164,7 +164,7 @@ def _skipped(step: TrainStep) -> bool:
 
 
 def trouble(
-    step: TrainStep,  # after at least one step
+    step,  # a `TrainStep` or what acts as one, after at least one step
     limit_s: float = 10.0,  # how long to wait for the scaler, seconds
 ) -> dict[str, str] | None:  # a finding, with `code` and `text`
     "What is not finite after the steps, if anything. Waits for the device: never call it inside a timed region."

@@ -21,9 +21,8 @@ def family_names(
     path: list[str] | None = None,  # folders to look in; None: this package
 ) -> list[str]:  # in the order in which a bare name is looked up: timm first
     "The families, by the names of their files."
-    if path is None:
-        path = importlib.import_module("ready_steady_go.families").__path__
-    return sorted((m.name for m in pkgutil.iter_modules(path)), key=lambda name: (name != "timm", name))
+    folders = importlib.import_module("ready_steady_go.families").__path__ if path is None else path
+    return sorted((m.name for m in pkgutil.iter_modules(folders)), key=lambda name: (name != "timm", name))
 
 # %% ../../nbs/01a_families.ipynb #43b5be21
 OPTIONS = ("channels", "classes", "task", "seq_len", "attention", "cell", "layers", "emb_dim", "hid_dim", "tied", "vocab", "dropout")
@@ -85,7 +84,7 @@ class Own:
         torch.manual_seed(spec.seed)
         work = self.module.build(spec, device)
         if isinstance(work, Workload):
-            own = dict(optimizer=work.optimizer or optimizer_for(spec), clip=spec.clip if work.clip is None else work.clip)
+            own: dict = dict(optimizer=work.optimizer or optimizer_for(spec), clip=spec.clip if work.clip is None else work.clip)
             return replace(work, **own)
         kind = type(work).__name__
         raise UserError(f"{self.name}: build(spec, device) returned a {kind}; it has to return a ready_steady_go.workload.Workload")

@@ -82,7 +82,7 @@ def _tables() -> dict[str, list[str]]:
         return dict.fromkeys(MAPPINGS, [])
     file = Path(importlib.util.find_spec("transformers").origin).parent / "models/auto/modeling_auto.py"
     lines = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.Assign)]
-    found = {t.id: n.value for n in lines for t in n.targets if isinstance(t, ast.Name)}
+    found: dict = {t.id: n.value for n in lines for t in n.targets if isinstance(t, ast.Name)}
     return {task: [pair.elts[0].value for pair in found[name].args[0].elts] for task, name in MAPPINGS.items()}
 
 
@@ -153,13 +153,13 @@ def _configuration(spec: Spec):
 
     logging.set_verbosity_error()
     if "/" in spec.model:
-        config, more = copy.deepcopy(_hub(spec.model)), dict(num_hidden_layers=spec.layers)
+        config, more = copy.deepcopy(_hub(spec.model)), dict[str, object](num_hidden_layers=spec.layers)
     else:
         known = FRIENDLY[spec.model].config if spec.model in FRIENDLY else {}
         layers = {} if spec.layers is None else dict(num_hidden_layers=spec.layers)
         config, more = AutoConfig.for_model(_arch(spec), **(known | layers)), {}
     more |= dict(num_labels=spec.classes, num_channels=spec.channels)
-    more |= dict(image_size=height_width(spec.size) if isinstance(spec.size, str) else spec.size)
+    more["image_size"] = height_width(spec.size) if isinstance(spec.size, str) else spec.size
     for name, value in more.items():
         if value is not None:
             setattr(config, name, value)

@@ -17,7 +17,7 @@ from ..workload import Workload, optimizer_for
 
 # %% ../../nbs/01d_families.lstm.ipynb #20ee9c85
 TAKES = ("classes", "task", "seq_len", "cell", "layers", "emb_dim", "hid_dim", "tied", "vocab", "dropout")
-SIZES = dict(seq_len=128, cell="LSTM", layers=1, emb_dim=1024, hid_dim=1024, dropout=0.5, optimizer="adam", lr=2e-4)
+SIZES: dict = dict(seq_len=128, cell="LSTM", layers=1, emb_dim=1024, hid_dim=1024, dropout=0.5, optimizer="adam", lr=2e-4)
 MODELS = dict(
     lstm=dict(task="lm", tied=False, vocab=33279, **SIZES),
     classifier=dict(task="classify", classes=10, **SIZES),

@@ -55,7 +55,7 @@ def _own(cfg) -> dict:
 
 def _create(spec: Spec) -> nn.Module:
     "The model with random weights; a model with a fixed size is told the one it shall have."
-    cfg, more = _config(spec.model), {}
+    cfg, more = _config(spec.model), dict[str, object]()
     if cfg.fixed_input_size and spec.size != _pixels(cfg):
         more["img_size"] = height_width(spec.size)
     if spec.channels != cfg.input_size[0]:

@@ -1,0 +1,40 @@
+"""The whole suite runs in a worker per core, each of which keeps to its own: what one test starts slows no other one down.
+
+`pytest -n 0` runs it in one process, as do `pytest tests/test_x.py` and `pytest --cov`; `-n 2 --dist loadgroup` asks for two workers.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+MOST_WORKERS = 4  # a process that has imported torch and timm takes about a GB
+
+
+def cores():
+    "The cores that this process may use; none where the system does not tell."
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    "Workers, unless a number of them was given or only some files are to run."
+    alone = config.option.usepdb or getattr(config.option, "cov_source", None)  # pytest-cov wants to know it before this file is read
+    whole = all(Path(arg).is_dir() for arg in config.args)
+    if getattr(config.option, "numprocesses", 0) is None and whole and len(cores()) > 1 and not alone:
+        config.option.numprocesses, config.option.dist = min(MOST_WORKERS, len(cores())), "loadgroup"
+
+
+def pytest_configure(config):
+    "A worker, and whatever it starts, keeps to its share of the cores: torch then takes so many threads."
+    if hasattr(config, "workerinput") and cores():
+        me, n = int(config.workerinput["workerid"].removeprefix("gw")), int(config.workerinput["workercount"])
+        if n <= len(cores()): os.sched_setaffinity(0, cores()[me::n])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    "Tests that share a module's fixture stay in one worker: it is made once, and used in the order of the file."
+    for item in items:
+        shared = [f for fixtures in item._fixtureinfo.name2fixturedefs.values() for f in fixtures if f.scope == "module"]
+        if shared and shared[-1].baseid: item.add_marker(pytest.mark.xdist_group(shared[-1].baseid))
