@@ -1,7 +1,7 @@
 """Notebooks that nbdev has processed, made ready for Sphinx.
 
-nbdev writes for Quarto. Here the title comes out of the front matter, directives become cell tags, callouts become admonitions, what `show_doc`
-says becomes Markdown, and links between pages stay on this site.
+nbdev writes for Quarto. Here the title comes out of the front matter, directives become cell tags, callouts become admonitions,
+what `show_doc` says becomes Markdown, and links between pages stay on this site.
 """
 
 import ast

@@ -26,7 +26,8 @@ class Page(HTMLParser):
         said = dict(attrs)
         self.anchors |= {said[key] for key in ("id", "name") if said.get(key)}
         if tag == "a" and said.get("href"): self.links.append(said["href"])
-        if tag in FETCHED and (where := said.get(FETCHED[tag])) and not FREE & set((said.get("rel") or "").split()): self.fetched.append(where)
+        where, free = said.get(FETCHED.get(tag, "")), FREE & set((said.get("rel") or "").split())
+        if where and not free: self.fetched.append(where)
         self.silent += tag in ("script", "style")
         self.depth += tag in ("pre", "code")
 
@@ -53,8 +54,9 @@ def broken_links(folder, pages):
                 if link in page.fetched and parts.scheme != "data": yield f"{where}: fetches {link}"
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchors = pages[target].anchors if target in pages else {unquote(parts.fragment)}
             if not target.is_file(): yield f"{where}: no file for {link}"
-            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors: yield f"{where}: no anchor for {link}"
+            elif parts.fragment and unquote(parts.fragment) not in anchors: yield f"{where}: no anchor for {link}"
 
 
 def leftovers(folder, pages):

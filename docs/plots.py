@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
-THEMES = {"": dict(ink="#222222", grid="#d9d9d9", main="#0b6e99", other="#b3541e"), "-dark": dict(ink="#dddddd", grid="#444444", main="#5cb8e6", other="#e8935a")}
+THEMES = {
+    "": dict(ink="#222222", grid="#d9d9d9", main="#0b6e99", other="#b3541e"),
+    "-dark": dict(ink="#dddddd", grid="#444444", main="#5cb8e6", other="#e8935a"),
+}
 
 
 def last_line(name):
@@ -30,8 +33,8 @@ def search_replay(fig, look):
 
 
 KINDS = {
-    "ar0": "independent noise", "ar5": "noise with memory 0.5", "ar9": "noise with memory 0.9", "slow": "slow start", "spikes": "rare slow steps",
-    "two": "alternating speeds",
+    "ar0": "independent noise", "ar5": "noise with memory 0.5", "ar9": "noise with memory 0.9", "slow": "slow start",
+    "spikes": "rare slow steps", "two": "alternating speeds",
 }
 
 
@@ -43,7 +46,8 @@ def coverage(fig, look):
     ax.bar_label(bars, [f"{100 * v['covered']:.1f} %" for v in kinds.values()], padding=3, color=look["ink"])
     ax.axvline(95, color=look["other"], lw=1.5)
     ax.set_xlim(0, 110)
-    ax.set_title(f"simulated runs whose interval holds the true mean ({next(iter(kinds.values()))['traces']} of each kind; promised: 95 %)", loc="left")
+    each = next(iter(kinds.values()))["traces"]
+    ax.set_title(f"simulated runs whose interval holds the true mean ({each} of each kind; promised: 95 %)", loc="left")
     ax.invert_yaxis()
 
 
@@ -53,7 +57,7 @@ def truth(fig, look):
     turns = {}
     for words in lines: turns.setdefault(words[0], []).append(float(words[-1]))
     ax = fig.subplots()
-    for i, (name, ratios) in enumerate(turns.items()):
+    for i, ratios in enumerate(turns.values()):
         ax.plot(ratios, [i] * len(ratios), "o", mfc="none", mew=1.5, color=look["main"])
         ax.plot(sorted(ratios)[len(ratios) // 2], i, "|", ms=22, mew=2.5, color=look["other"])
     ax.axvline(1, color=look["ink"], lw=1)
@@ -70,7 +74,8 @@ def style(look):
     "matplotlib's settings for one theme."
     ink = {key: look["ink"] for key in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")}
     size = {"font.size": 9, "axes.titlesize": 9, "svg.hashsalt": "rsg", "axes.spines.top": False, "axes.spines.right": False}
-    return ink | size | {"axes.grid": True, "axes.grid.axis": "x", "axes.axisbelow": True, "grid.color": look["grid"], "grid.linewidth": 0.6}
+    grid = {"axes.grid": True, "axes.grid.axis": "x", "axes.axisbelow": True, "grid.color": look["grid"], "grid.linewidth": 0.6}
+    return ink | size | grid
 
 
 def draw(folder):

@@ -83,7 +83,8 @@ def raised(kinds=("UserError", "CannotWrite", "RuntimeError")):
     "(module, message) of each error that the program answers with one line."
     for module, tree in modules().items():
         functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-        constants = {n.targets[0].id: n.value.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Constant) and isinstance(n.targets[0], ast.Name)}
+        set_once = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Constant)]
+        constants = {n.targets[0].id: n.value.value for n in set_once if isinstance(n.targets[0], ast.Name)}
         seen = set()
         for function in functions.values():
             scope = {"function": function, "functions": functions, "constants": constants, "depth": 0}
@@ -108,7 +109,8 @@ def finding_codes():
 def codes_at(node):
     "The codes that are spelled out at one node: `dict(code=...)`, `found(\"...\", ...)`, `{\"code\": ...}`, and the sensors' rules."
     if isinstance(node, ast.Call):
-        yield from (k.value.value for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant) and isinstance(k.value.value, str))
+        given = (k.value for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant))
+        yield from (value.value for value in given if isinstance(value.value, str))
         first = node.args[0] if node.args else None
         if getattr(node.func, "id", None) in ("found", "finding", "_finding") and isinstance(first, ast.Constant): yield first.value
     if isinstance(node, ast.Dict):
@@ -122,4 +124,5 @@ def error_reference():
     said = sorted({text.replace("`", "'") for _, text in raised()}, key=str.lower)
     about = [text for text in said if text.startswith(("--", "<option>"))]
     listed = lambda texts: "\n".join(f"* `{text}`" for text in texts)
-    return f"### About an option\n\n{listed(about)}\n\n### About a name, a file or the machine\n\n{listed(t for t in said if t not in about)}"
+    rest = [text for text in said if text not in about]
+    return f"### About an option\n\n{listed(about)}\n\n### About a name, a file or the machine\n\n{listed(rest)}"

@@ -16,7 +16,7 @@ import reference  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
 # Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
-ELSEWHERE = ("git clone", "cd", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash", "exit")
+ELSEWHERE = ("git clone", "cd", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash")
 
 
 def blocks(page, language):
@@ -88,7 +88,8 @@ def test_the_model_of_ones_own_trains(tmp_path):
     page = ROOT / "docs/site/families.md"
     (tmp_path / "my_models.py").write_text(blocks(page, "python")[0])
     (command,) = [c for c in commands(page) if c.startswith("rsg --model my_models:tiny --bs")]
-    done = subprocess.run([sys.executable, "-m", "ready_steady_go", *arguments(command), "--device", "cpu"], cwd=tmp_path, capture_output=True, text=True)
+    asked = [sys.executable, "-m", "ready_steady_go", *arguments(command), "--device", "cpu"]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "tiny fp32" in done.stdout and (tmp_path / "rsg-results.jsonl").read_text().count('"outcome":"ok"') >= 2
 
