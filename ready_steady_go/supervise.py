@@ -167,7 +167,7 @@ class Runner:
         "The record of a point, however it went."
         try:
             if self.child is None:
-                self.check([replace(spec, model=f"{spec.family}:{spec.model}")])
+                self.check([])  # the device alone: the spec was completed by the child before
             record = Record(**self.child.ask(dict(do="point", spec=asdict(spec), limits=limits), tell, sign_s)["record"])
         except Gone as gone:
             record = self._last_record(spec, limits, gone)

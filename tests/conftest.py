@@ -34,7 +34,8 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    "Tests that share a module's fixture stay in one worker: it is made once, and used in the order of the file."
+    "Tests of a file that share a fixture stay in one worker: it is made once, and used in the order of the file."
     for item in items:
-        shared = [f for fixtures in item._fixtureinfo.name2fixturedefs.values() for f in fixtures if f.scope == "module"]
-        if shared and shared[-1].baseid: item.add_marker(pytest.mark.xdist_group(shared[-1].baseid))
+        fixtures = [f for found in item._fixtureinfo.name2fixturedefs.values() for f in found]
+        if any(f.scope in ("module", "session") and f.baseid.endswith(".py") for f in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))

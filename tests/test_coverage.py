@@ -13,7 +13,7 @@ def coverage(tmp_path, traces):
     "Exit code and figures of the benchmark on these traces."
     file = tmp_path / "traces.jsonl"
     file.write_text("".join(json.dumps(t) + "\n" for t in traces))
-    done = subprocess.run([sys.executable, BENCHMARK, file], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, BENCHMARK, file], capture_output=True, text=True, timeout=300)
     assert not done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout.splitlines()[-1])
 

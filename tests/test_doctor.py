@@ -343,7 +343,7 @@ def test_slow():
 def whole(code, tmp_path, *, seconds=2):
     "Run the doctor as a program, with the real stress in its child."
     program = f"import sys; from ready_steady_go.doctor import doctor, STRESS, Child; sys.exit(doctor({code}, seconds={seconds}))"
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=300)
 
 
 def test_a_cpu_is_healthy(tmp_path):

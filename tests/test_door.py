@@ -19,7 +19,7 @@ finally: print("loaded:", *[m for m in {heavy!r} if m in sys.modules])
 def rsg(*args, cwd=None, **env):
     "Run the command as a user does."
     command = [sys.executable, "-m", "ready_steady_go", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | env, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | env, timeout=300)
 
 
 def loaded(args, names=HEAVY):

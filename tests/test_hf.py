@@ -4,7 +4,6 @@ import importlib.util
 import random
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -176,10 +175,8 @@ def test_without_transformers_it_says_what_to_install(monkeypatch):
     finally: family._tables.cache_clear()
 
 
-def test_listing_the_friendly_names_is_fast_and_loads_nothing():
+def test_listing_the_friendly_names_loads_nothing():
     code = "from ready_steady_go.models import models_command as m; m(None); import sys; print(*{'torch', 'timm'} & {*sys.modules})"
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 10
     lines = done.stdout.splitlines()
     assert lines[-1] == "" and any(line.split()[:1] == ["bert-base"] for line in lines)

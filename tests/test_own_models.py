@@ -98,6 +98,6 @@ def test_an_error_in_build_is_a_record(here):
 def test_from_the_command_line(here):
     (here / "own_models.py").write_text(MINE)
     options = "--model own_models:tiny --bs 4 --n-batches 2 --device cpu --json".split()
-    done = subprocess.run([sys.executable, "-m", "ready_steady_go", *options], capture_output=True, text=True, env=os.environ, timeout=120)
+    done = subprocess.run([sys.executable, "-m", "ready_steady_go", *options], capture_output=True, text=True, env=os.environ, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["family"] == "own_models"

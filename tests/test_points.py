@@ -262,7 +262,7 @@ sys.exit(run(ask, Screen(), time.monotonic(), Runner(None, lambda: Child((sys.ex
 def test_the_parent_watches_while_the_child_works(box, found, tmp_path):
     subprocess.run([COMPILER, "-shared", "-fPIC", "-o", tmp_path / "libnvidia-ml.so.1", ROOT / "tests/fake_nvml.c"], check=True)
     env = os.environ | dict(LD_LIBRARY_PATH=str(tmp_path), FAKE_NVML_0=box, PYTHONPATH=str(ROOT))
-    done = subprocess.run([sys.executable, "-c", WATCHED], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", WATCHED], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (record,) = Journal(tmp_path / "x.jsonl").read()
     assert [code for code in codes(record) if code != "few_cores"] == found

@@ -16,6 +16,7 @@ from ready_steady_go.price import SECRETS, Price, price
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "k3y-planted-0123456789abcdef"
 NOWHERE = Path("/nowhere/environ")
+LATE_S, IN_TIME_S = 30.0, 10.0  # far apart: a busy machine is not late
 
 KEPT = dict(machine_id=178, num_gpus=1, gpu_lanes=16, pcie_bw=12.1, dlperf=21.5, geolocation="Sweden, SE")
 VAST = KEPT | dict(id=883, dph_total=0.2315, is_bid=True, jupyter_token="53fc", public_ipaddr="192.0.2.1", ssh_host="ssh1.example.org")
@@ -72,7 +73,7 @@ def ask(env, timeout_s=2.0, **more):
     "The price, which came in time and without the key."
     began = time.monotonic()
     found = price(None, env=env, proc1=more.pop("proc1", NOWHERE), timeout_s=timeout_s)
-    assert time.monotonic() - began < timeout_s + 0.5
+    assert time.monotonic() - began < timeout_s + IN_TIME_S
     assert KEY not in repr(found) and KEY not in str(vars(found))
     return found
 
@@ -171,7 +172,7 @@ def test_a_wrong_answer_is_a_note(serve, name, provider):
     assert note in found.note and found.note.endswith("; give --usd-per-hour") and "\n" not in found.note and len(found.note) < 120
 
 
-@pytest.mark.parametrize("answer", [lambda on: time.sleep(1.5), drip, drip_headers], ids=["silent", "dripping", "dripping headers"])
+@pytest.mark.parametrize("answer", [lambda on: time.sleep(LATE_S), drip, drip_headers], ids=["silent", "dripping", "dripping headers"])
 def test_a_slow_answer_is_not_waited_for(serve, answer):
     found = ask(vast(serve(answer)), timeout_s=0.3)
     assert found.usd_per_hour is None
@@ -182,12 +183,12 @@ def test_an_answer_that_never_ends_is_given_up(serve):
     before = set(threading.enumerate())
     ask(vast(serve(drip)), timeout_s=0.2)
     (asking,) = [t for t in set(threading.enumerate()) - before if t.name == "rsg-price"] or [None]
-    if asking: asking.join(2)
+    if asking: asking.join(30)
     assert asking is None or not asking.is_alive()
 
 
 def test_a_name_server_that_hangs(monkeypatch):
-    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **more: time.sleep(1.5))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **more: time.sleep(LATE_S))
     assert "within 0.3 s" in ask(dict(CONTAINER_ID="883", CONTAINER_API_KEY=KEY), timeout_s=0.3).note
 
 
@@ -254,7 +255,7 @@ print(price(None, proc1=Path("/nowhere")))
 """
     for answer in (echo, lambda on: on.wfile.write(KEY.encode() + b"\r\n\r\n"), lambda on: on.say(VAST)):
         env = {k: v for k, v in os.environ.items() if k not in SECRETS} | vast(serve(answer))
-        done = subprocess.run([sys.executable, "-X", "dev", "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-X", "dev", "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0 and not done.stderr and KEY not in done.stdout, done.stderr
 
 

@@ -170,9 +170,9 @@ def test_a_driver_that_hangs_is_not_waited_for(monkeypatch):
         nvml, lost, asked = None, False, 0
         def ask(self, what, *args):
             self.asked += 1
-            if self.asked > 3: time.sleep(1)
+            if self.asked > 3: time.sleep(30)
 
     monkeypatch.setattr(sensors, "PATIENCE_S", 0.05)
     began = time.monotonic()
     assert sensors.Sampler(Stuck()).start().stop() == []
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 20

@@ -184,7 +184,7 @@ def test_the_originals_table_from_our_runs(server, tmp_path):
     slow, fast, fp32 = point(8), point(16), other(8, precision="fp32")
     oom = make_record(replace(SPEC, bs=32), GPU, outcome="oom")
     push([slow, fast, fp32, oom, other(512, mode="infer"), other(512, precision="bf16")], "p")
-    done = subprocess.run([sys.executable, "-c", ORIGINALS_STEPS], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = subprocess.run([sys.executable, "-c", ORIGINALS_STEPS], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     bars = [(("Toy GPU 3000", "resnet50", "FP16"), fast.throughput), (("Toy GPU 3000", "resnet50", "FP32"), fp32.throughput)]
     assert ast.literal_eval(done.stdout.splitlines()[-1]) == bars, done.stderr
 
@@ -300,7 +300,7 @@ def test_nothing_of_the_host_reaches_the_server(server, tmp_path):
     env |= dict(WANDB_SAVE_CODE="true", WANDB_CONSOLE="wrap", WANDB_MODE="offline", HOME=str(home.parent), TMPDIR=str(home))
     env |= dict(JOURNAL=str(journal.path), PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
     command = [sys.executable, "-c", MARKED, "MARKER"]
-    done = subprocess.run(command, env=os.environ | env, cwd=home, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=os.environ | env, cwd=home, capture_output=True, text=True, timeout=300)
     assert json.loads(done.stdout) == [1, []], done.stderr
     seen = b"".join(server.seen)
     assert b"rsg_line" in seen and b"MARKER" not in seen
