@@ -261,7 +261,8 @@ class Points:
     "One side's records by ladder and batch size."
 
     def __init__(self, records: list[Record], same_device: bool):
-        self.fit, self.unfit = {}, {}
+        self.fit: dict[tuple, dict[int, list[Record]]] = {}
+        self.unfit: dict[tuple, dict[int, list[Record]]] = {}
         for r in records:
             ladder = (r.device_name if same_device else "", spec_key(r), exact_key(r))
             why = unfit(r)
@@ -275,7 +276,7 @@ class Points:
         "The best batch size of a search: of what it measured again."
         sure = {bs: [r for r in runs if r.search == "confirm"] for bs, runs in self.fit[ladder].items()}
         rates = {bs: statistics.fmean(r.throughput for r in runs) for bs, runs in sure.items() if runs}
-        return max(rates, key=rates.get, default=None)
+        return max(rates, key=lambda bs: rates[bs], default=None)
 
     def why_not(self, ladder: tuple, bs: int) -> str:
         "What this side knows of a point that it has not."
@@ -337,8 +338,8 @@ def rows_of(
     across, both = ka[2] != kb[2], sorted(a.fit[ka].keys() & b.fit[kb].keys())
     rows = [_row(a.fit[ka][bs], b.fit[kb][bs], margin, best=best == (bs, bs), across=across) for bs in both]
     if None not in best and best[0] != best[1]:
-        sure = [[r for r in side.fit[k][bs] if r.search == "confirm"] for side, k, bs in ((a, ka, best[0]), (b, kb, best[1]))]
-        rows.append(_row(*sure, margin, best=True, across=across))
+        left, right = ([r for r in side.fit[k][bs] if r.search == "confirm"] for side, k, bs in ((a, ka, best[0]), (b, kb, best[1])))
+        rows.append(_row(left, right, margin, best=True, across=across))
     return rows
 
 
@@ -471,7 +472,7 @@ def notes(
 
 def _listed(points: list[tuple[Record, str]], where: str, most: int = 8) -> list[str]:
     "Points that only one side has, by model and reason; of many the rest is counted."
-    sizes = {}
+    sizes: dict[tuple[str, str], list[str]] = {}
     for r, why in points:
         sizes.setdefault((ladder_name(r), why), []).append(str(r.bs))
     lines = [f"{where}: {name} at batch size {', '.join(bs)} ({why})" for (name, why), bs in list(sizes.items())[:most]]

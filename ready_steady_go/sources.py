@@ -71,7 +71,7 @@ def sound(
 ) -> Record:
     "The record without values that are none of its fields'."
     values = vars(r).items()
-    wrong = {k: None for k, v in values if type(v) not in KINDS[k] or (type(v) is float and not math.isfinite(v))}
+    wrong: dict = {k: None for k, v in values if type(v) not in KINDS[k] or (type(v) is float and not math.isfinite(v))}
     if r.findings:
         said = [f for f in r.findings if isinstance(f, dict) and isinstance(f.get("code"), str) and isinstance(f.get("text"), str)]
         wrong |= dict(findings=said) if len(said) != len(r.findings) else {}
