@@ -113,14 +113,14 @@ def _compiled(model: nn.Module, text: str) -> Callable[[Tensor], Tensor]:
     return torch.compile(model, backend=backend, mode=mode, dynamic=False)
 
 # %% ../nbs/01e_knobs.ipynb #a525478d
-MOST_SETTLING = 8  # steps; whoever compiles on each of them will not stop
+MOST_SETTLING = 8  # steps; who compiles on each of them never comes to rest, and torch gives up soon
 
 
 def settle(
     step: Callable[[], None],  # queues one step of work
     wait: Callable[[], None],  # until the device has done it
     now: Callable[[], float] = time.perf_counter,  # seconds
-) -> float:  # seconds
+) -> tuple[float, bool]:  # seconds, and whether it came to an end
     "Run steps until one compiles nothing: what compiling took."
     took = []
     for _ in range(MOST_SETTLING):
@@ -129,8 +129,8 @@ def settle(
         wait()
         took.append(now() - start)
         if compilations() == before:
-            break
-    return max(0.0, sum(took) - len(took) * took[-1])
+            return max(0.0, sum(took) - len(took) * took[-1]), True
+    return sum(took), False
 
 # %% ../nbs/01e_knobs.ipynb #055a7b27
 class CompileFailed(RuntimeError):

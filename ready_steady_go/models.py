@@ -112,7 +112,8 @@ def models_command(
     "List models by family; a `UserError` where none fits."
     found = friendly() if pattern is None else counted(matching(pattern))
     if not found:
-        raise UserError(f"no model fits '{pattern}'{_missing(pattern)}; rsg models '*' lists every name")
+        hint = _nearest(pattern) or "; rsg models '*' lists every name"
+        raise UserError(f"no model fits '{pattern}'{_missing(pattern)}{hint}")
     if as_json:
         for n in found:
             out(json.dumps(dict(family=n.family, model=n.name, params=n.params)))
@@ -127,6 +128,13 @@ def models_command(
     elif any(n.params is None for n in found):
         out(f"-: not counted within {COUNT_S:.0f} s, or it cannot be; a narrower pattern helps")
     return 0
+
+
+def _nearest(pattern: str) -> str:
+    "The end of a sentence that suggests the name nearest to a pattern that fits none."
+    wanted = pattern.rpartition(":")[0]
+    known = [_typed(f, name) for f in ([wanted] if wanted else families.family_names()) for name in families.load(f).names()]
+    return did_you_mean(pattern, known)
 
 
 def _missing(pattern: str) -> str:
