@@ -125,7 +125,7 @@ OWN_GRAPHS = ("cudagraphs", "inductor:reduce-overhead", "inductor:max-autotune")
 def _contradiction(spec: Spec) -> str | None:
     "What of a spec excludes something else of it, in one line."
     for f in fields(Spec):
-        if spec.mode != "train" and f.name in TRAINING and getattr(spec, f.name) != f.default:
+        if spec.mode != "train" and f.name in TRAINING and getattr(spec, f.name) not in (f.default, False):
             option = f"--{f.name.replace('_', '-')}"
             return f"{option}: it says nothing to --mode {spec.mode}, which has no backward and no optimizer step; leave it out"
     if spec.torchscript and spec.mode != "infer":
