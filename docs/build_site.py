@@ -34,7 +34,9 @@ def base_url():
 
 
 def filled(text, parts):
-    "A page with what is written by a program in its places: `@@name@@`, and `@@plot NAME: what it shows@@`."
+    "A page with what is written by a program in its places: `@@name@@`, `@@plot NAME: what it shows@@` and `@@shot NAME: ...@@`."
+    shot = r"```{image} /pictures/\1.png\n:alt: \2\n:class: shot\n```"
+    text = re.sub(r"^@@shot (\w+): (.+?)@@$", shot, text, flags=re.M)
     text = re.sub(r"^@@plot (\w+): (.+?)@@$", lambda m: plots.picture(m[1], m[2]), text, flags=re.M)
     return re.sub(r"^@@(\w+)@@$", lambda m: parts[m[1]](), text, flags=re.M)
 
@@ -54,7 +56,8 @@ def write_sources():
         warnings.simplefilter("ignore")  # nbdev's, about lessons that import something
         processed = adapter.process_notebooks()
     listed, site = adapter.write_pages(processed, SOURCE / "api", base_url())
-    parts = dict(commands=reference.command_reference, errors=reference.error_reference, modules=lambda: api_index(listed))
+    parts = dict(commands=reference.command_reference, errors=reference.error_reference, suites=reference.suites)
+    parts["modules"] = lambda: api_index(listed)
     for name, page in COPIES.items(): shutil.copy(ROOT / name, SOURCE / page)
     plots.draw(SOURCE / "plots")
     for path in SOURCE.rglob("*.md"):

@@ -34,6 +34,13 @@ def command_reference():
     return "\n\n".join(parts)
 
 
+def suites():
+    "The suites that come with rsg, as the program lists them."
+    asked = [sys.executable, "-m", "ready_steady_go", "suite", "--list"]
+    listed = subprocess.run(asked, cwd=ROOT, env=os.environ | {"COLUMNS": "80"}, capture_output=True, text=True, check=True).stdout
+    return f"```text\n{listed.strip()}\n```"
+
+
 def modules():
     "The package's files with their syntax trees."
     files = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "_modidx.py")

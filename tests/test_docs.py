@@ -14,6 +14,8 @@ sys.path.append(str(ROOT / "docs"))
 
 import reference  # noqa: E402
 
+from ready_steady_go import cli  # noqa: E402
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
 # Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
 ELSEWHERE = ("git clone", "cd", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash")
@@ -44,7 +46,7 @@ def arguments(command):
 
 def accepted(args):
     "Parse arguments as rsg does, down to its commands; a mistake is an exception."
-    group = typer.main.get_command(__import__("ready_steady_go.cli", fromlist=["app"]).app)
+    group, args = typer.main.get_command(cli.app), cli._spelled_out(args)
     if args == ["--install-completion"]:  # would be done while it is parsed
         assert any(args[0] in p.opts for p in group.params)
         return
@@ -92,6 +94,13 @@ def test_the_model_of_ones_own_trains(tmp_path):
     done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "tiny fp32" in done.stdout and (tmp_path / "rsg-results.jsonl").read_text().count('"outcome":"ok"') >= 2
+
+
+def test_the_suite_of_ones_own_is_one():
+    from ready_steady_go.suite import parse
+
+    (text,) = blocks(ROOT / "docs/site/suites.md", "toml")
+    assert len(parse(text, "my", "my.toml").runs) > 2
 
 
 def rows(page, heading):
