@@ -4,9 +4,10 @@
 
 Builds every timm model, and every architecture that transformers has for classifying sequences and for predicting tokens, on the meta
 device, with the configuration that `rsg` would train. Then a seeded sample of them does one real training step on the CPU: small pictures,
-few tokens, and of the transformers two layers, small experts and a small vocabulary, where the architecture can be had so. What does not
-work is listed with its reason; a reason that `rsg` would not give in one plain line is counted as a traceback. The last line is one JSON
-object; exit 1 below 98 % of timm, 95 % of transformers or 95 % of the steps, or with a traceback.
+few tokens, two blocks, small experts and a small vocabulary, where the architecture can be had so. What is too large for the machine
+however small it is made counts as not working. What does not work is listed with its reason; a reason that `rsg` would not give in one
+plain line is counted as a traceback. The last line is one JSON object; exit 1 below 98 % of timm, 95 % of transformers or 95 % of the
+steps, or with a traceback.
 """
 
 import argparse
@@ -70,6 +71,7 @@ LAYERS = dict.fromkeys(NAMES.split(), 2)
 FEW = dict(
     num_experts=4, n_routed_experts=4, num_local_experts=4, moe_num_experts=4, num_experts_per_tok=2, moe_k=2, n_group=1, topk_group=1,
     first_k_dense_replace=1, intermediate_size=512, moe_intermediate_size=256, vocab_size_per_layer_input=1024,
+    num_kv_shared_layers=0, encoder_hash_byte_group_vocab=1024,
 )  # fmt: skip
 
 
@@ -79,7 +81,7 @@ def shrunk(config, few):
 
     own = vars(config)
     parts = {name: shrunk(part, few) for name, part in own.items() if isinstance(part, PretrainedConfig)}
-    less = {name: value for name, value in few.items() if isinstance(own.get(name), int) and own[name] > value}
+    less = {name: value for name, value in few.items() if isinstance(own.get(name), int) and own[name] >= value}
     return type(config)(**less, **parts) if less or parts else config
 
 
@@ -92,7 +94,7 @@ def small_configs(few):
 
     def small(arch, **more):
         own, asked = usual(arch, **more), more.keys() - {"num_hidden_layers"}
-        return own if asked else shrunk(own, {name: value for name, value in few.items() if name not in more})
+        return own if asked else shrunk(own, few | more)
 
     AutoConfig.for_model = small
     try: yield
@@ -176,6 +178,17 @@ def tell(title, what, bad):
     return shares
 
 
+def about_this_machine():
+    "Device, versions and date in a line."
+    import importlib.metadata as metadata
+    from datetime import UTC, datetime
+
+    from ready_steady_go.machine import cpu_cores
+
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "timm", "transformers", "ready_steady_go"))
+    return f"CPU, {cpu_cores():g} cores; {versions}; {datetime.now(UTC):%Y-%m-%d}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", default="timm,hf", help="which of them, separated by commas")
@@ -184,6 +197,7 @@ def main():
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGPROF, _alarm)
+    print(about_this_machine())
     everything = list(asked(arguments.families.split(",")))
     bad = failures(everything, on_meta)
     built = tell("built on the meta device", everything, bad)

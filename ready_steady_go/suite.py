@@ -86,8 +86,10 @@ def _one_value(key: str, value, where: str) -> str | bool:
     "A value as it would be typed; True and False stay what they are."
     if not isinstance(value, (str, int, float)):
         raise UserError(f"{where}: {key}: it takes a value, or a list of values; rsg --help says which")
+    if value is True and key == "compile":
+        return "inductor"  # what --compile alone means
     if isinstance(value, bool):
-        if value and key not in (*FLAGS, "compile"):
+        if value and key not in FLAGS:
             raise UserError(f"{where}: {key} = true: it takes a value; rsg --help says which")
         return value
     if key in FLAGS:
@@ -244,7 +246,7 @@ def options_of(
 
 def _cells(run: Run, r: Record, suite: Suite, names: list[str]) -> list[str]:
     "A row; one without a result has words in the place of numbers."
-    start = [f"{r.model} {r.precision}", *([options_of(run, names)] if names else []), str(r.bs or "-")]
+    start = [f"{r.model} {r.precision}", *([options_of(run, names) or "-"] if names else []), str(r.bs or "-")]
     if not r.ok:
         return [*start, in_words(r.outcome)]
     extra = [SHOWN[name](r, suite) for name in suite.show]

@@ -200,7 +200,8 @@ def test_details_of_what_was_published():
     assert {(s.optimizer, s.seq_len) for s in specs("transformers")} == {("adamw", n) for n in (128, 256, 512)}
     assert {(s.optimizer, s.seq_len, s.lr, s.clip) for s in specs("distilbert")} == {("adamw", 128, 5e-5, 1.0)}
     assert [s.mode for s in specs("rnn")] == ["train", "infer"]
-    assert {(s.precision, s.mode) for s in specs("inference")} == {("fp32", "infer"), ("fp16", "infer")}
+    ways = {(s.precision, s.mode, s.torchscript, s.compile) for s in specs("inference")}
+    assert ways == {(p, "infer", *way) for p in ("fp32", "fp16") for way in ((False, None), (True, None), (False, "inductor"))}
     assert len({s.model for s in specs("inference")}) >= 5
     assert set(SHIPPED) | {"inference"} == set(shipped())
 

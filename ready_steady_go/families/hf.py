@@ -186,7 +186,7 @@ def _text(config):
 
 
 def _filled(part) -> None:
-    "Fill in what some defaults leave open: a head has keys and values of its own and its share of the width; ESM has ESM-2's vocabulary."
+    "Fill in what some defaults leave open: heads have keys and values of their own and their share of the width; the rest as published."
     own = vars(part)  # an attribute that differs between layers cannot be asked for as such
     heads, width = own.get("num_attention_heads"), own.get("hidden_size")
     if isinstance(heads, int) and own.get("num_key_value_heads", heads) is None:
@@ -194,7 +194,11 @@ def _filled(part) -> None:
     if isinstance(heads, int) and isinstance(width, int) and own.get("head_dim", width) is None:
         part.head_dim = width // heads
     if own.get("vocab_size", BYTES) is None:
-        part.vocab_size = 33
+        part.vocab_size = 33  # ESM-2
+    if own.get("num_experts_per_tok", 0) is None:
+        part.num_experts_per_tok = min(6, own.get("n_routed_experts", 6))  # DeepSeek-V2
+    if own.get("is_encoder_decoder") and own.get("decoder_start_token_id") is None:
+        part.decoder_start_token_id = own.get("pad_token_id") or 0  # T5
 
 
 def _settled(config, spec: Spec):
