@@ -75,11 +75,10 @@ def test_stored_outputs_are_those_of_a_run_that_went_well(page):
 
 
 def rooms():
-    "Modules in the order of their notebooks' numbers."
+    "Modules in the order of their notebooks' numbers; the report's notebook is none, it is run as it is."
     numbered = [p for p in PAGES if p.stem[0].isdigit()]
     for page in numbered:
-        (name,) = [c.source.split()[-1] for c in nbformat.read(page, 4).cells if "#| default_exp" in c.source]
-        yield name
+        yield from [c.source.split()[-1] for c in nbformat.read(page, 4).cells if "#| default_exp" in c.source]
 
 
 def imports_of(module):

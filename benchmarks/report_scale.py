@@ -1,0 +1,109 @@
+"""How long a report on many records takes, and how much memory.
+
+    python benchmarks/report_scale.py [--counts 1000,10000,100000]
+
+Each line: the records; wall seconds, CPU seconds and peak memory of the table alone (rows, keys, best batches) and of the whole page
+(`rsg report`, with all its processes). Records are synthetic (tests/synthetic.py). The last line is a JSON object; linear: the CPU seconds
+that a further record costs at the end, over those at the beginning.
+Exit 1: the last count took more than 30 s or 1 GB, or grew faster than the number of records.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+MOST_S, MOST_BYTES = 30.0, 1e9
+TABLE = """
+import resource, sys, time
+began = time.perf_counter()
+from ready_steady_go.sections import load
+data = load([sys.argv[1]])
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(time.perf_counter() - began, time.process_time(), memory, len(data.rows), len(data.best))
+"""
+
+
+def journal(path, n):
+    "A journal of so many synthetic records."
+    from synthetic import many
+
+    from ready_steady_go.record import to_line
+
+    with path.open("w") as f:
+        f.writelines(to_line(r) + "\n" for r in many(n))
+
+
+def memory_of(pid):
+    "Bytes that a process and all that it started hold at this moment."
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return 0
+    return pages * resource.getpagesize() + sum(memory_of(int(child)) for child in children)
+
+
+def watched(command, cwd):
+    "Run it: wall seconds, CPU seconds, and the most bytes that all its processes held together."
+    cpu_s = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    began, before, most = time.perf_counter(), cpu_s(), 0
+    child = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while child.poll() is None:
+        most = max(most, memory_of(child.pid))
+        time.sleep(0.05)
+    if child.returncode:
+        sys.exit(f"{command}: exit code {child.returncode}")
+    return time.perf_counter() - began, cpu_s() - before, most
+
+
+def measured(n, folder):
+    "One count."
+    path = folder / f"{n}.jsonl"
+    journal(path, n)
+    done = subprocess.run([sys.executable, "-c", TABLE, str(path)], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    table_s, table_cpu_s, table_bytes, rows, tops = map(float, done.stdout.split())
+    command = [sys.executable, "-m", "ready_steady_go", "report", str(path), "--format", "html", "--out", str(folder / "r.html")]
+    page_s, page_cpu_s, page_bytes = watched(command, ROOT)
+    numbers = dict(table_s=table_s, table_cpu_s=table_cpu_s, page_s=page_s, page_cpu_s=page_cpu_s)
+    numbers = {name: round(value, 2) for name, value in numbers.items()}
+    sizes = dict(journal_bytes=path.stat().st_size, html_bytes=os.path.getsize(folder / "r.html"))
+    return dict(records=n, rows=int(rows), best=int(tops), table_bytes=int(table_bytes), page_bytes=page_bytes) | numbers | sizes
+
+
+def line(one):
+    "A count as a line of the table."
+    mb = lambda name: f"{one[name] / 1e6:>7.0f}"
+    table = f"{one['table_s']:>9.1f}{one['table_cpu_s']:>7.1f}{mb('table_bytes')}"
+    return f"{one['records']:>9,}{table}{one['page_s']:>9.1f}{one['page_cpu_s']:>7.1f}{mb('page_bytes')}{one['html_bytes'] / 1e6:>9.1f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", default="1000,10000,100000", help="records, ascending")
+    counts, found = [int(n) for n in parser.parse_args().counts.split(",")], []
+    print(f"{'records':>9}{'table s':>9}{'CPU s':>7}{'MB':>7}{'page s':>9}{'CPU s':>7}{'MB':>7}{'html MB':>9}")
+    with tempfile.TemporaryDirectory() as folder:
+        for n in counts:
+            found.append(measured(n, Path(folder)))
+            print(line(found[-1]), flush=True)
+    cost = [(b["page_cpu_s"] - a["page_cpu_s"]) / (b["records"] - a["records"]) for a, b in zip(found, found[1:])]
+    linear = round(cost[-1] / cost[0], 2) if len(cost) > 1 and cost[0] > 0 else None
+    last = found[-1]
+    ok = last["page_s"] <= MOST_S and last["page_bytes"] <= MOST_BYTES and (linear is None or linear < 1.5)
+    about = dict(load=os.getloadavg()[0], cores=os.cpu_count(), date=time.strftime("%Y-%m-%d", time.gmtime()))
+    print(json.dumps(dict(counts=found, linear=linear, ok=ok) | about))
+    return int(not ok)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,413 @@
+"The report: what may be compared, what is not ranked, whose text it is; and the command that writes it."
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from synthetic import GPUS, every_field, ladder, machine, market, point
+from test_door import loaded, rsg
+from wandb_server import KEY, serving
+
+from ready_steady_go import page, sections
+from ready_steady_go.journal import Journal
+from ready_steady_go.pictures import best_picture
+from ready_steady_go.record import make_record, sealed, to_line
+from ready_steady_go.report import UNSTEADY, best, by_gpu, complete, places, published, table_of
+from ready_steady_go.sections import Data, Table
+from ready_steady_go.spec import Spec, UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "tests/data/published_throughput.csv"
+SECTIONS = [
+    sections.summary,
+    sections.best_batch,
+    sections.over_models,
+    sections.over_batch_size,
+    sections.prices,
+    sections.energy,
+    sections.roof,
+    sections.split,
+    sections.lengths,
+    sections.words,
+    sections.apart,
+    sections.points,
+]
+
+
+def journal(path, records):
+    "A journal with these records."
+    path.write_text("".join(to_line(r) + "\n" for r in records))
+    return path
+
+
+def data(records, mine=(), **more):
+    "What a report on these records is about."
+    return Data(complete(pd.concat([table_of(mine, True), table_of(records)])), ["test"], **more)
+
+
+def everything(d):
+    "All that a report displays, as text."
+    return "\n".join(str(item._repr_mimebundle_()) for section in SECTIONS for item in section(d))
+
+
+# What may be compared
+
+
+def test_the_key_is_the_records_own():
+    some = [
+        point(),
+        point(precision="fp32"),
+        point(spec=dict(size="320x224")),
+        point(spec=dict(dropout=0.5, layers=2, tied=True)),
+        point(spec=dict(lr=1.0, clip=2.0)),
+    ]
+    rows = complete(table_of(some))
+    assert list(rows.key) == [r.key for r in some] and rows.key.nunique() == 5
+
+
+def test_bars_of_one_picture_share_their_keys():
+    newer = [replace(r, pytorch="2.9.0") for r in market(3)]
+    rows = complete(table_of([*market(3), *map(sealed, newer)]))
+    assert (rows.groupby(["group", "precision"]).key.nunique() == 1).all()
+    assert rows.groupby("what").group.nunique().eq(2).all() and rows.groupby("group").versions.nunique().eq(1).all()
+    assert "several versions" in everything(data([*market(2), *map(sealed, newer)]))
+
+
+def test_another_driver_is_another_group_and_another_batch_size_is_not():
+    rows = complete(table_of([point(), point(bs=32), sealed(replace(point(), driver="570.1"))]))
+    assert list(rows.group.map(rows.group.value_counts())) == [2, 2, 1]
+
+
+def test_the_measured_again_winner_counts_alone():
+    looks = [point(bs=bs, factor=f, search="probe", steady=False) for bs, f in ((64, 1.2), (96, 1.3))]
+    (top,) = best(complete(table_of([*looks, point(bs=64)]))).itertuples()
+    assert (top.bs, top.search) == (64, "confirm")
+    assert len(best(complete(table_of(looks)))) == 0
+
+
+def test_what_is_not_ranked_is_named():
+    odd = [
+        point(GPUS[1], outcome="impossible", plausible=False, findings=[dict(code="impossible", text="9 times the peak")]),
+        point(GPUS[2], steady=False, findings=[dict(code="unsteady", text="known to 3 %")]),
+        make_record(Spec(model="synthetic-net", bs=1), machine(GPUS[3]), outcome="failed:SIGSEGV", error="it died"),
+    ]
+    d = data([point(), *odd])
+    assert set(d.best.gpu) == {"Synthetic 9000"}
+    (table,) = sections.apart(d)
+    assert set(table.data["why"]) == {"impossible", "unsteady", "failed"}
+    assert all(words in table.markdown for words in ("9 times the peak", "known to 3 %", "it died"))
+    picture = best_picture(d.rows[d.rows.group.eq(d.groups[0])])
+    assert "not ranked" in picture.svg and "Synthetic 8000" not in picture.svg  # an impossible bar is not drawn
+
+
+def test_several_boxes_are_a_median_and_a_spread():
+    tops = best(complete(table_of([point(box=i, factor=f) for i, f in enumerate((1, 1.02, 1.5))])))
+    (gpu,) = by_gpu(tops).itertuples()
+    rates = sorted(tops.throughput)
+    assert (gpu.boxes, gpu.low, gpu.middle, gpu.high) == (3, *rates)
+
+
+def test_your_box_among_others():
+    mine = [point(box=99, factor=0.89, power_limit_w=280.0, power_limit_default_w=350.0)]
+    (place,) = places(best(data([point(box=i) for i in range(14)], mine).rows))
+    assert str(place) == "11% under the median of 14 Synthetic 9000s (faster than 0% of them); power limit 280 W of 350 W"
+    assert "11% under the median" in everything(data([point(box=i) for i in range(14)], mine))
+    other = [sealed(replace(point(box=i), pytorch="2.9")) for i in range(14)]
+    assert places(best(data(other, mine).rows)) == []  # another torch is not compared
+
+
+def test_a_record_that_was_pushed_too_is_one_and_yours():
+    d = data([point()], mine=[point()])
+    assert len(d.rows) <= 2
+    same = point()
+    assert list(data([same], mine=[same]).rows.mine) == [True]
+
+
+def test_spot_and_on_demand_are_never_in_one_picture():
+    cost = dict(usd_per_hour=0.5, usd_from="typed", usd_time="2026-01-02T03:04:05Z", usd_gpus=1, usd_per_msample=0.4)
+    d = data(
+        [point(GPUS[0], usd_kind="spot", **cost), point(GPUS[1], usd_kind="on-demand", **cost), point(GPUS[2], **cost), point(GPUS[3])]
+    )
+    drawn = [item for item in sections.prices(d) if hasattr(item, "svg")]
+    assert len(drawn) == 3 and all(sum(gpu[-4:] in p.svg for gpu in GPUS[:4]) == 1 for p in drawn)
+    text = everything(d)
+    assert "2026-01-02" in text and "typed" in text
+
+
+def test_the_average_is_over_models_that_all_have():
+    some = [
+        point(g, model=m, factor=f)
+        for g, m, f in ((GPUS[0], "a", 1), (GPUS[0], "b", 1), (GPUS[1], "a", 1), (GPUS[1], "b", 0.5), (GPUS[2], "a", 1))
+    ]
+    (average,) = sections.averages(by_gpu(best(complete(table_of(some)))))
+    assert list(average.shares.index) == ["Synthetic 9000", "Synthetic 8000"] and average.lacking == {"Synthetic 7500": 1}
+    assert average.shares.iloc[1] == pytest.approx((8 / 9 * 8 / 9 * 0.5) ** 0.5, rel=0.01)
+
+
+# Published by others
+
+
+def test_published_results_are_marked_and_false_ones_refused():
+    found, refused = published(str(PUBLISHED))
+    known = {row["id"]: row["plausible"] for row in csv.DictReader(PUBLISHED.open())}
+    assert {id for id, _ in refused} == {id for id, word in known.items() if word == "no"}
+    ours = [point(model="resnet50", precision=p) for p in ("fp16", "tf32")]
+    d = data(ours, reference=found, refused=refused)
+    picture, text = sections.best_batch(d)[0], everything(d)
+    assert "published by others, not ranked" in picture.svg and "3090 · xl0/ready-steady-go" in picture.svg
+    assert "lambda-b200x8-bert" in text and "refused" in text and set(d.best.gpu) == {"Synthetic 9000"}
+
+
+# Text of others
+
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror=alert(1)>',
+    "=cmd()|' /C calc'!A0",
+    "x" * 10_000,
+    "🤖 größer",
+    "a\x00b\x1b[31m\u202ec",
+    "$\\frac{1}{$",
+    "| a | b |\n# c",
+    "{{ 7*7 }}",
+    "_hidden",
+    "  \t=1+1",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_text_of_others_stays_text(text, tmp_path):
+    odd = [sealed(replace(r, **every_field(text))) for r in [*ladder(), point(steady=False)]]
+    d = data(odd, mine=[sealed(replace(point(bs=8), **every_field(text)))])
+    for section in SECTIONS:
+        for item in section(d):
+            shown = item._repr_mimebundle_()
+            html = shown.get("text/html", "") + shown.get("image/svg+xml", "")
+            assert "<script" not in html and "<img" not in html and len(html) < 200_000
+            assert not any(ord(c) < 32 and c != "\n" or c == "\u202e" for c in html)
+            markdown = shown.get("text/markdown", "")
+            assert "<" not in markdown and "\x00" not in markdown
+            if isinstance(item, Table):
+                item.save(tmp_path)
+                widths = {line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("|")}
+                assert len(widths) == 1
+    cells = [cell for path in tmp_path.glob("*.csv") for row in csv.reader(path.open(newline="")) for cell in row]
+    assert cells and not [c for c in cells if c.lstrip().startswith(("=", "@", "+")) or c.startswith("-") and not c[1:2].isdigit()]
+
+
+def test_values_of_other_kinds(tmp_path):
+    line = json.loads(to_line(point()))
+    odd = [
+        dict(throughput="fast"),
+        dict(bs=None),
+        dict(bs="8"),
+        dict(device_name=["a"]),
+        dict(findings="x", steady=False),
+        dict(precision=3),
+        dict(throughput=-5.0),
+        dict(throughput=1e308),
+        dict(throughput=10**400),
+        dict(search=[]),
+        dict(mine=True),
+        dict(time=5),
+        dict(size=1.5),
+        dict(pytorch=2),
+        dict(usd_per_msample=True),
+    ]
+    path = tmp_path / "odd.jsonl"
+    path.write_text(
+        "".join(json.dumps(line | dict(id=f"r{i}") | more) + "\n" for i, more in enumerate(odd)) + '{"schema":1,"model":"bare"}\n'
+    )
+    assert "Best batch size" in everything(sections.load([str(path)]))
+
+
+# Few data, or none
+
+ONE = [point()]
+FEW = {
+    "none": ([], "There is no result"),
+    "one record": (ONE, "at batch size 64"),
+    "one precision": ([point(g) for g in GPUS[:3]], "FP16"),
+    "only failures": (
+        [make_record(Spec(model="m", bs=8), machine("G"), outcome="failed:RuntimeError", error="why")],
+        "No result can be ranked",
+    ),
+    "only out of memory": ([make_record(Spec(model="m", bs=8), machine("G"), outcome="oom")], "1 out of memory"),
+    "no device": ([make_record(Spec(model="m", bs=8), None, throughput=5.0, steady=True)], "unknown device"),
+    "an unknown GPU": ([point("Mystery Accelerator 7")], "Mystery Accelerator 7"),
+    "no price": (ONE, "--usd-per-hour"),
+    "no energy": (ONE, "has energy"),
+    "no peak": ([replace(ONE[0], mfu=None)], "no data sheet"),
+}
+
+
+@pytest.mark.parametrize("records,words", FEW.values(), ids=FEW.keys())
+def test_little_or_nothing(records, words):
+    assert words in everything(data(records))
+
+
+def test_a_broken_line_is_said(tmp_path):
+    path = journal(tmp_path / "torn.jsonl", [point(), point(bs=32)])
+    path.write_text(path.read_text() + '{"schema":1,"id":"81df')
+    text = everything(sections.load([str(path)]))
+    assert "1 broken line is left out" in text and "2 records" in text
+
+
+def test_a_schema_of_the_future(tmp_path):
+    path = journal(tmp_path / "new.jsonl", [point()])
+    path.write_text(path.read_text().replace('"schema":1', '"schema":99'))
+    with pytest.raises(UserError, match="new.jsonl.*schema 99.*pip install --upgrade"):
+        sections.load([str(path)])
+
+
+def test_an_older_schema_and_unknown_fields(tmp_path):
+    old = json.loads(to_line(point()))
+    for name in ("search", "vocab", "usd_kind", "ceiling_share"):
+        del old[name]
+    path = tmp_path / "old.jsonl"
+    path.write_text(json.dumps(old | dict(colour="red")) + "\n" + to_line(point(GPUS[1])) + "\n")
+    assert "2 results" in everything(sections.load([str(path)]))
+
+
+# The sample
+
+
+def test_the_sample_is_real_and_says_so():
+    records = Journal(sections.sample_path()).read()
+    assert len(records) > 20 and {r.device for r in records} == {"cpu"} and len({r.id for r in records}) == len(records)
+    assert all(sealed(r).id == r.id for r in records)  # nobody has touched a digit
+    text = everything(sections.load())
+    assert "sample that ships with rsg" in text and "CPU" in text
+
+
+def test_the_notebook_in_the_package_is_the_page():
+    assert (files("ready_steady_go") / "report.ipynb").read_text() == (ROOT / "nbs/21_best_batch.ipynb").read_text()
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    "A report in every format."
+    folder = tmp_path_factory.mktemp("written")
+    journal(folder / "rsg-results.jsonl", [*ladder(), *ladder(precision="fp32"), *ladder(GPUS[1])])
+    done = rsg("report", "--format", "html,ipynb,csv,md,png", "--out", "r.html", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_every_format_is_written(written):
+    folder, done = written
+    there = {p.name for p in folder.iterdir()} | {p.name for p in (folder / "r_files").iterdir()}
+    assert {"r.html", "r.ipynb", "r.md", "best.csv", "points.csv"} <= there and sum(n.endswith(".png") for n in there) >= 5
+    assert done.stdout.splitlines()[:3] == ["r.html", "r.ipynb", "r.md"] and "on Synthetic 9000 at batch size 128" in done.stderr
+    text = (folder / "r.md").read_text()
+    pictures = [part.partition(")")[0] for part in text.split("](")[1:] if ".png)" in part]
+    assert pictures and all((folder / p).exists() for p in pictures)
+
+
+def test_the_page_stands_alone(written):
+    html = (written[0] / "r.html").read_text()
+    assert "src=" not in html and "@import" not in html and "url(http" not in html
+    assert 'href="http' not in html and "default-src 'none'" in html
+    assert "best_batch(data)" not in html and "Synthetic 9000" in html
+
+
+def test_the_executed_notebook_runs_again(written):
+    nb = nbformat.read(written[0] / "r.ipynb", 4)
+    tags = [c.metadata.get("tags", []) for c in nb.cells]
+    assert tags.index(["parameters"]) + 1 == tags.index(["injected-parameters"])
+    assert not [o for c in nb.cells for o in c.get("outputs", []) if o.output_type == "error"]
+
+
+MISTAKES = {
+    "no such journal": (["nowhere.jsonl"], "there is no such journal"),
+    "a folder": (["."], "it is a folder"),
+    "no such format": (["--format", "pdf"], "it takes html"),
+    "a journal to write on": (["--out", "my.jsonl"], "ends in .html"),
+    "no folder": (["--out", "no/such/r.html"], "there is no folder"),
+    "no such table": (["--reference", "no.csv"], "no.csv"),
+    "half a project": (["--project", "mine"], "entity/project"),
+    "mine is not there": (["--mine", "no.jsonl"], "--mine no.jsonl"),
+    "nothing to open": (["--open", "--format", "csv"], "--open"),
+    "no such option": (["--refrence", "x"], "--reference"),
+}
+
+
+@pytest.mark.parametrize("args,words", MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_answered_in_one_line(args, words, tmp_path):
+    done = rsg("report", *args, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert words in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_load_nothing_heavy():
+    for args in (["report", "--help"], ["report", "nowhere.jsonl"], ["report", "--format", "pdf"]):
+        assert loaded(args, ("torch", "pandas", "matplotlib", "seaborn", "numpy", "wandb", "nbclient", "nbconvert")) == []
+
+
+def test_what_is_no_journal_is_said_in_one_line(tmp_path):
+    (tmp_path / "x.jsonl").write_text("milk\n")
+    done = rsg("report", "x.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "line 1 is not a record" in done.stderr and [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_a_project_that_is_not_there_or_may_not_be_read(tmp_path):
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
+    with serving() as server:
+        env = dict(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, HOME=str(tmp_path))
+        for fault, words in ((None, "no such project"), (403, "does not let this key read it")):
+            if fault:
+                server.faults["Runs"] = fault
+            done = rsg("report", "--project", "toy/nope", cwd=tmp_path, **env)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+            assert words in done.stderr and "toy/nope" in done.stderr and KEY not in done.stderr
+
+
+def test_a_project_and_your_journal(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
+    from ready_steady_go.wandb_sync import run_of
+
+    mine = journal(tmp_path / "mine.jsonl", [point(box=99, factor=0.8)])
+    with serving() as server:
+        for name in [n for n in os.environ if n.startswith("WANDB")]:
+            monkeypatch.delenv(name)
+        for name, value in dict(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, HOME=str(tmp_path)).items():
+            monkeypatch.setenv(name, value)
+        for i in range(4):
+            run = run_of(point(box=i))
+            server.put("toy", "p", run["id"], config=run["config"], summary=run["summary"])
+        d = sections.load([str(mine)], "toy/p")
+    assert "20% under the median of 4 Synthetic 9000s" in everything(d)
+
+
+def test_a_file_that_lies_around_is_not_imported(tmp_path):
+    (tmp_path / "seaborn.py").write_text("raise SystemExit('this is not seaborn')")
+    journal(tmp_path / "j.jsonl", ONE)
+    script = Path(sys.executable).parent / "rsg"
+    done = subprocess.run([script, "report", "j.jsonl", "--format", "md"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_browser(monkeypatch, capsys, tmp_path):
+    import webbrowser
+
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or False)
+    assert page._opened(tmp_path / "r.html") == 1 and opened[0].startswith("file:///")
+    assert "there is no browser here" in capsys.readouterr().err
+
+
+def test_a_picture_of_unsteady_results_alone():
+    rows = complete(table_of([point(steady=False)]))
+    assert len(best(rows)) == 0 and len(best(rows, UNSTEADY)) == 1
