@@ -17,7 +17,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, permutations
 from pathlib import Path
 
@@ -218,6 +218,7 @@ class Row:
     flops: int | None = None  # FLOP an item, forward
     least: Callable[[], int | None] | None = None  # the same by Winograd's algorithm, which is counted only where it decides
     verdict: Verdict | None = None  # known before any arithmetic: a cell was wrong
+    cells: dict = field(default_factory=dict)  # as they were written, by column
 
 
 MODES = {"training": "train", "inference": "infer", "eval": "infer", "evaluation": "infer", "fwd": "forward"}
@@ -269,7 +270,7 @@ def read_row(
              *(cells[c].lower() for c in ("family", "layout", "image_size", "seq_len")))  # fmt: skip
     row = Row(
         id=cells["id"], gpu=cells["gpu"], n_gpus=count(cells["n_gpus"]), mode=cells["mode"],
-        precision=cells["precision"], setup=setup, batch=cells["batch_size"].lower(), verdict=_unreadable(cells),
+        precision=cells["precision"], setup=setup, batch=cells["batch_size"].lower(), verdict=_unreadable(cells), cells=cells,
     )  # fmt: skip
     if row.verdict:
         return row

@@ -7,7 +7,7 @@ __all__ = ['INK', 'PAPER', 'LINE', 'DIM', 'VARIABLES', 'PRECISION_COLORS', 'OKAB
            'Picture', 'slug', 'number', 'Part', 'bars', 'best_picture', 'value_picture', 'average_picture',
            'stacked_picture', 'curve_picture', 'length_picture']
 
-# %% ../nbs/20b_pictures.ipynb #eda89304
+# %% ../nbs/20b_pictures.ipynb #0e2c5146
 import html
 import io
 import math
@@ -27,7 +27,7 @@ from matplotlib.patches import Patch
 
 from .report import LOOK, OOM, RESULT, UNSTEADY, Average, beside, best, by_gpu, plain
 
-# %% ../nbs/20b_pictures.ipynb #c8e3f9da
+# %% ../nbs/20b_pictures.ipynb #cce2e4ef
 INK, PAPER, LINE, DIM = "#1d2023", "#fffffe", "#d0d3d7", "#5f656c"
 VARIABLES = {INK: "ink", PAPER: "paper", LINE: "line", DIM: "dim"}
 PRECISION_COLORS = {"fp16": "#56b4e9", "fp32": "#0072b2", "bf16": "#e69f00", "tf32": "#d55e00", "unknown": "#999999"}
@@ -121,7 +121,7 @@ def slug(
     "What the parts say, as letters, digits and dashes."
     return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, parts)).lower()).strip("-")[:80] or "picture"
 
-# %% ../nbs/20b_pictures.ipynb #0e12f7c4
+# %% ../nbs/20b_pictures.ipynb #f33e574e
 LANES = (("fp16", "fp32"), ("bf16", "tf32"), ("unknown",))  # which lie over each other; the first is the wide one
 ROW = 0.30  # inches
 
@@ -154,7 +154,7 @@ def _color(precision: str) -> str:
 def _bar(ax, y: float, height: float, row, wide: bool, look: str) -> None:
     "One bar with its error, in its place."
     color = _color(row.precision)
-    drawn = (
+    drawn: dict = (
         dict(color=color)
         if look == "ranked"
         else dict(facecolor="none", edgecolor=color, linewidth=1.0, hatch="////" if look == "published" else None)
@@ -225,7 +225,8 @@ def bars(
         labels = [_tick(order, part.gpus) for part, order in zip(parts, orders)]
         left = min(2.6, 0.16 + 0.074 * max((len(t) for some in labels for t in some), default=1))
         fig, (ax,) = _figure(1.0 + ROW * n * (1 + 0.45 * (len(lanes) - 1)), left)
-        y, ticks = 0.0, []
+        y = 0.0
+        ticks: list = []
         for part, order, names in zip(parts, orders, labels):
             if part.head:
                 ax.text(0, y, part.head, transform=ax.get_yaxis_transform(), va="center", fontsize=9, color=DIM, style="italic")
@@ -259,12 +260,12 @@ def _finish(ax, y: float, ticks, unit: str) -> None:
 
 def _bar_legend(lanes, parts: list[Part]) -> list:
     "What the colours mean."
-    handles = [Patch(color=_color(p), label=p.upper()) for lane in lanes for p in lane]
+    handles: list = [Patch(color=_color(p), label=p.upper()) for lane in lanes for p in lane]
     if any((part.gpus.mine.notna() & (part.gpus.boxes > 1)).any() for part in parts):
         handles.append(Line2D([], [], marker="D", markersize=5, color=INK, linestyle="", label="your box"))
     return handles
 
-# %% ../nbs/20b_pictures.ipynb #3e2aab38
+# %% ../nbs/20b_pictures.ipynb #cc750ff2
 def _published_rows(reference: pd.DataFrame) -> pd.DataFrame:
     "Published results as rows of a picture."
     label = [f"{gpu} · {plain(source, 22)}" for gpu, source in zip(reference.gpu, reference.source)]
@@ -290,7 +291,7 @@ def best_picture(
     title = first.what + (f" · {first.versions}" if with_versions else "")
     return bars(parts, title, "samples/s at the best batch size", slug("best", first.what, first.group))
 
-# %% ../nbs/20b_pictures.ipynb #9d67f1b4
+# %% ../nbs/20b_pictures.ipynb #9c5d89cc
 def value_picture(
     tops: pd.DataFrame,  # of `best`
     value: str,
@@ -353,7 +354,7 @@ def stacked_picture(
         _legend(fig, ax.get_legend_handles_labels()[0])
     return Picture(fig, name, f"{title}: how a step's time is divided into {', '.join(what.values())}")
 
-# %% ../nbs/20b_pictures.ipynb #0c59346d
+# %% ../nbs/20b_pictures.ipynb #854f59d5
 def _curve(ax, memory_ax, points: pd.DataFrame, precision: str) -> None:
     "The points of one precision on one box."
     color, there = _color(precision), points[points.throughput > 0].sort_values("bs")
@@ -451,11 +452,11 @@ def _curve_legend(points: pd.DataFrame) -> list:
         handles.append(Line2D([], [], color=DIM, marker="X", markersize=6, linestyle="", label="does not fit"))
     return handles
 
-# %% ../nbs/20b_pictures.ipynb #a74c5931
+# %% ../nbs/20b_pictures.ipynb #564729de
 def _grid(ax, grid: pd.DataFrame, oom: set, title: str, unit: str) -> None:
     "A map with a number in each field."
     sns.heatmap(grid, ax=ax, cmap="cividis", cbar=False, linewidths=1, linecolor=PAPER, square=False)
-    top, low = np.nanmax(grid.to_numpy(), initial=0), np.nanmin(grid.to_numpy(), initial=np.inf)
+    top, low = float(grid.max().max()), float(grid.min().min())
     for y, seq_len in enumerate(grid.index):
         for x, bs in enumerate(grid.columns):
             value = grid.loc[seq_len, bs]

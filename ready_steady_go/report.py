@@ -8,10 +8,10 @@ __all__ = ['MOST_TEXT', 'FORMULA', 'MAKES_KEY', 'VERSIONS', 'BOX', 'SEEN', 'COLU
            'table_of', 'complete', 'candidates', 'best', 'by_gpu', 'Average', 'averages', 'Place', 'places',
            'not_ranked', 'counts', 'published', 'beside']
 
-# %% ../nbs/20_report.ipynb #46dd3da9
+# %% ../nbs/20_report.ipynb #dc8016f0
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import get_args
 
@@ -20,9 +20,9 @@ import pandas as pd
 
 from .guard import precision_of, read_table, verdicts
 from .record import SKIPPED_OOM, Record, comparison_key
-from .spec import Spec
+from .spec import Spec, fused_anyway
 
-# %% ../nbs/20_report.ipynb #a8f86c00
+# %% ../nbs/20_report.ipynb #6f6007a3
 MOST_TEXT = 120  # characters of a text that is shown
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet's formula begins
 
@@ -46,7 +46,7 @@ def md_text(text: str) -> str:
     text = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
-# %% ../nbs/20_report.ipynb #6e1bd562
+# %% ../nbs/20_report.ipynb #2e82b4e0
 _CPU = re.compile(r"\b(xeon|epyc|ryzen|threadripper|opteron|core|atom|processor|cpu|neoverse|graviton)\b", re.I)
 _CPU_NOISE = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|\d+-core|with radeon graphics|intel|amd|genuine)\b|@.*$", re.I)
 _GPU_NOISE = re.compile(
@@ -78,7 +78,7 @@ def short_name(
     parts = [rest, laptop.strip(), socket and socket[0].upper(), size and f"{size[1]}G"]
     return plain(" ".join(p for p in parts if p) if rest else name, 40)
 
-# %% ../nbs/20_report.ipynb #d8ad92de
+# %% ../nbs/20_report.ipynb #fcd52513
 MAKES_KEY = tuple(f.name for f in fields(Spec) if f.name not in ("bs", "seed"))
 VERSIONS = ("rsg_version", "pytorch", "cuda", "driver")
 # what tells two boxes apart, as far as a record says it
@@ -170,12 +170,12 @@ def table_of(
     for record in records:
         rows.append(_get(record))
         said.append(_said(record))
-    columns = list(zip(*rows)) if rows else [[] for _ in COLUMNS]
+    columns: list = list(zip(*rows)) if rows else [[] for _ in COLUMNS]
     rows.clear()
     data = {name: _typed(name, values) for name, values in zip(COLUMNS, columns)}
     return pd.DataFrame(data | dict(said=np.array(said, dtype=object), mine=np.full(len(said), mine)))
 
-# %% ../nbs/20_report.ipynb #9e856b9d
+# %% ../nbs/20_report.ipynb #7a83fced
 RESULT, SOAK, LOOK, UNSTEADY, IMPOSSIBLE, OOM, FAILED = "result", "soak", "short look", "unsteady", "impossible", "out of memory", "failed"
 
 
@@ -190,18 +190,20 @@ def _majors(values: pd.Series, parts: int) -> np.ndarray:
     return np.array([*(_major(v, parts) for v in found), None], dtype=object)[codes]
 
 
-def _row_key(row) -> str:
-    "The comparison key of a row."
-    known = {name: None if pd.isna(value) else value for name, value in zip(MAKES_KEY + VERSIONS, row)}
+def _row_keys(row) -> tuple[str, str]:
+    "The comparison key of a row, and that of the same in FP32, which its twins in other precisions share."
+    known: dict = {name: None if pd.isna(value) else value for name, value in zip(MAKES_KEY + VERSIONS, row)}
     known = {k: int(v) if isinstance(v, float) and float not in KINDS[k] else v for k, v in known.items()}
     if known["size"] and known["size"].isdecimal():
         known["size"] = int(known["size"])
-    return comparison_key(Record(**known))
+    record = Record(**known)
+    fused = None if record.fused == fused_anyway(record) else record.fused
+    return comparison_key(record), comparison_key(replace(record, precision="fp32", fused=fused))
 
 
 def _codes(table: pd.DataFrame, names: Iterable[str]) -> np.ndarray:
     "A number for each combination of values; missing ones are values too."
-    codes = np.zeros(len(table), dtype=np.int64)
+    codes: np.ndarray = np.zeros(len(table), dtype=np.int64)
     for name in names:
         one = pd.factorize(table[name], use_na_sentinel=False)[0]
         codes = pd.factorize(codes * (one.max(initial=0) + 1) + one)[0]
@@ -209,11 +211,11 @@ def _codes(table: pd.DataFrame, names: Iterable[str]) -> np.ndarray:
 
 
 def _keys(table: pd.DataFrame) -> np.ndarray:
-    "The comparison key of each row, worked out once for each combination."
+    "The two keys of each row, worked out once for each combination."
     codes = _codes(table, MAKES_KEY + VERSIONS)
     firsts = table.iloc[np.unique(codes, return_index=True)[1]]
-    keys = [_row_key(row) for row in firsts[list(MAKES_KEY + VERSIONS)].itertuples(index=False)]
-    return np.array(keys, dtype=object)[codes]
+    keys = [_row_keys(row) for row in firsts[list(MAKES_KEY + VERSIONS)].itertuples(index=False)]
+    return np.array(keys, dtype=object).reshape(-1, 2)[codes]
 
 
 def _status(t: pd.DataFrame) -> np.ndarray:
@@ -240,10 +242,8 @@ def complete(
     t["precision"] = t.precision.fillna("unknown")
     for name, parts in (("pytorch", 2), ("cuda", 1), ("driver", 1)):
         t[f"{name}_major"] = _majors(t[name], parts)
-    t["key"] = _keys(t) if len(t) else np.array([], dtype=object)
-    majors = ["rsg_version", "pytorch_major", "cuda_major", "driver_major"]
-    t["versions_code"] = _codes(t, majors)
-    t["group"] = _codes(t, [*(n for n in MAKES_KEY if n != "precision"), "versions_code"])
+    keys = _keys(t)
+    t["key"], t["group"] = keys[:, 0], pd.factorize(keys[:, 1])[0]
     t["box"] = _codes(t, BOX)
     codes, names = pd.factorize(t.device_name.fillna(t.device))
     t["gpu"] = np.array([*map(short_name, names), "unknown device"], dtype=object)[codes]
@@ -252,7 +252,7 @@ def complete(
     t["status"] = _status(t)
     return _named(t)
 
-# %% ../nbs/20_report.ipynb #1057912a
+# %% ../nbs/20_report.ipynb #c3d8ced6
 _SAYS = dict(
     mode="{}",
     size="{} px",
@@ -263,7 +263,6 @@ _SAYS = dict(
     layers="{} layers",
     emb_dim="{} embedded",
     hid_dim="{} units",
-    tied="tied",
     vocab="{} words",
     dropout="dropout {}",
     layout="{}",
@@ -275,19 +274,22 @@ _SAYS = dict(
     clip="clip {}",
     lr="lr {}",
 )
+_SAYS |= {name: name.replace("_", " ") + " {}" for name in MAKES_KEY if name not in _SAYS and name not in ("model", "precision")}
 _ALWAYS = ("mode", "size", "seq_len", "n_gpus")  # where they are not the usual
 _USUAL = dict(mode="train", n_gpus=1)
 
 
 def _word(name: str, value) -> str:
     "A field of a group in words; nothing where it is unknown or usual."
-    if value is None or value != value or _USUAL.get(name) == value or (name == "tied" and not value):
+    if value is None or value != value or value is False or _USUAL.get(name) == value:
         return ""
+    if value is True:
+        return name.replace("_", " ")
     return _SAYS[name].format(f"{value:g}" if isinstance(value, float) else value)
 
 
-def _group_names(firsts: pd.DataFrame) -> Iterator[str]:
-    "A name for each group, given a row of each."
+def _group_names(firsts: pd.DataFrame) -> Iterator[tuple]:
+    "The number and a name of each group, given a row of each."
     for model, same in firsts.groupby("model", sort=False, dropna=False):
         vary = [n for n in _SAYS if n in _ALWAYS or same[n].map(str).nunique() > 1]
         for i, row in same.iterrows():
@@ -309,7 +311,7 @@ def _named(t: pd.DataFrame) -> pd.DataFrame:
     t["versions"] = t.group.map(versions).astype(object)
     return t
 
-# %% ../nbs/20_report.ipynb #0cb44a1f
+# %% ../nbs/20_report.ipynb #77d2edd1
 def candidates(
     table: pd.DataFrame,  # `complete`
     status: str = RESULT,
@@ -341,7 +343,7 @@ def best(
     tops = order.drop_duplicates(["key", "box"])
     return tops.assign(throughput=tops.middle).drop(columns=["middle", "low", "high", "off"])
 
-# %% ../nbs/20_report.ipynb #ba8f9891
+# %% ../nbs/20_report.ipynb #5576eb9b
 def by_gpu(
     tops: pd.DataFrame,  # of `best`
     value: str = "throughput",
@@ -371,7 +373,7 @@ def by_gpu(
     out["bs"] = [f"{a:.0f}" if a == b else f"{a:.0f}–{b:.0f}" for a, b in zip(out.bs_low, out.bs_high)]
     return out.drop(columns=["least", "most", "bs_low", "bs_high"])
 
-# %% ../nbs/20_report.ipynb #19c78ba4
+# %% ../nbs/20_report.ipynb #ee07c3e3
 @dataclass(frozen=True)
 class Average:
     "GPUs over the same models."
@@ -399,7 +401,7 @@ def averages(
         found.append(Average(versions, precision, shares, list(core.columns), lacking))
     return sorted(found, key=lambda a: -len(a.shares))
 
-# %% ../nbs/20_report.ipynb #0824a2b7
+# %% ../nbs/20_report.ipynb #3900c8c4
 ENOUGH = 3  # other boxes that a percentile takes
 
 
@@ -448,7 +450,7 @@ def places(
         found.append(Place(own.what, own.precision, own.gpu, own.throughput / middle, error, len(same), rank, tuple(_reasons(own))))
     return found
 
-# %% ../nbs/20_report.ipynb #b26d4bdc
+# %% ../nbs/20_report.ipynb #9c28681d
 def not_ranked(
     table: pd.DataFrame,  # `complete`
 ) -> pd.DataFrame:
@@ -473,7 +475,7 @@ def counts(
     }
     return ", ".join(f"{n[kind]:,} {name}" for kind, name in names.items() if kind in n)
 
-# %% ../nbs/20_report.ipynb #8715021b
+# %% ../nbs/20_report.ipynb #e4481cac
 def published(
     path: str,  # CSV with the columns of `rsg check`
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:  # those that are not refused; id and why of those that are

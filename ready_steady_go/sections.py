@@ -7,13 +7,14 @@ __all__ = ['MOST_ROWS', 'BEST', 'PRICE', 'SPLIT', 'POINTS', 'shown', 'Table', 'L
            'summary', 'best_batch', 'over_models', 'over_batch_size', 'prices', 'energy', 'roof', 'split', 'lengths',
            'words', 'apart', 'points']
 
-# %% ../nbs/20c_sections.ipynb #3b6e7b6e
+# %% ../nbs/20c_sections.ipynb #46477886
 import csv
 import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,12 +47,12 @@ from ready_steady_go.report import (
 )
 from .sources import from_journal, from_wandb, is_project
 
-# %% ../nbs/20c_sections.ipynb #1f0c7a83
+# %% ../nbs/20c_sections.ipynb #8df2eb00
 MOST_ROWS = 1000  # rows of a table in the page
 
 
 def shown(
-    value,
+    value: Any,
 ) -> str:
     "A value for the eye."
     if value is None or value != value:
@@ -59,7 +60,8 @@ def shown(
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, (int, float, np.number)):
-        return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
+        number = float(value)
+        return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:.4g}"
     return plain(value, 300)
 
 
@@ -137,7 +139,7 @@ class Line:
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/html": self.html, "text/markdown": self.markdown, "text/plain": "\n".join(self.texts)}
 
-# %% ../nbs/20c_sections.ipynb #8d5bc111
+# %% ../nbs/20c_sections.ipynb #c37a8acb
 @dataclass
 class Data:
     "Everything that a report is about."
@@ -194,7 +196,7 @@ def load(
     sample = not journals and not project and not mine
     journals = [sample_path()] if sample else list(journals or [])
     own = list(mine) if mine is not None else journals if project else []
-    others = [j for j in journals if j not in own] + [project] * bool(project)
+    others = [j for j in journals if j not in own] + ([project] if project else [])
     tables = {name: table_of(from_wandb(name) if is_project(name) else from_journal(name), name in own) for name in [*own, *others]}
     rows = complete(pd.concat(tables.values(), ignore_index=True))
     torn = sum(_torn(name, len(table)) for name, table in tables.items() if Path(name).is_file())
@@ -215,7 +217,7 @@ def show(
             item.save(data.folder)
         display(item)
 
-# %% ../nbs/20c_sections.ipynb #ff5e5209
+# %% ../nbs/20c_sections.ipynb #d20aa6f2
 def _top_lines(data: Data) -> Iterator[str]:
     "The best batch of the first groups, in sentences."
     for group in data.groups[: data.most_pictures]:
@@ -290,7 +292,7 @@ def _notes(data: Data) -> Iterator:
     if notes:
         yield Line(*notes, title="Note:")
 
-# %% ../nbs/20c_sections.ipynb #4326789e
+# %% ../nbs/20c_sections.ipynb #9ad0918d
 def _renamed(t: pd.DataFrame, names: dict) -> pd.DataFrame:
     "Those columns that say anything, under the names that a reader sees."
     there = [c for c in names if c in t and t[c].notna().any()]
@@ -324,7 +326,7 @@ def _for_the_eye(t: pd.DataFrame) -> pd.DataFrame:
 
 def best_batch(data: Data) -> list:
     "The best batch of each GPU in each precision: pictures, and all of it as a table."
-    items = []
+    items: list = []
     for group in data.groups[: data.most_pictures]:
         rows = data.rows[data.rows.group.eq(group)]
         items.append(best_picture(rows, data.reference, rows.what.iloc[0] in data.several_versions))
@@ -376,7 +378,7 @@ def over_models(data: Data) -> list:
     found = averages(by_gpu(data.best))[:4]
     if not found:
         return [Line("An average takes two GPUs that share two models in one precision, measured with the same versions.")]
-    items = [average_picture(a) for a in found]
+    items: list = [average_picture(a) for a in found]
     lines = [f"{a.precision.upper()}: over {', '.join(a.models[:12])}{' ...' * (len(a.models) > 12)} ({a.versions})" for a in found]
     lines += [
         f"{a.precision.upper()}, not averaged: " + ", ".join(f"{g} lacks {n} of {len(a.models)}" for g, n in list(a.lacking.items())[:10])
@@ -404,7 +406,7 @@ def over_batch_size(data: Data) -> list:
     found = [p for p in made if p]
     return found or [Line("A curve takes two batch sizes of one model on one box.")]
 
-# %% ../nbs/20c_sections.ipynb #4b378e6d
+# %% ../nbs/20c_sections.ipynb #83a33598
 PRICE = dict(
     what="model",
     precision="precision",
@@ -425,7 +427,7 @@ def prices(data: Data) -> list:
     if not len(t):
         return [Line("None of the ranked results has a price: rsg --usd-per-hour 0.35 gives one; on vast.ai and RunPod rsg asks for it.")]
     t = t.assign(usd_kind=t.usd_kind.fillna("unknown whether spot or on-demand"), samples_per_usd=1e6 / t.usd_per_msample)
-    items = []
+    items: list = []
     for group in [g for g in data.groups if (t.group == g).any()][: data.most_pictures]:
         for kind, same in t[t.group.eq(group)].groupby("usd_kind"):
             title = f"{same.what.iloc[0]}, {kind}"
@@ -461,13 +463,13 @@ def energy(data: Data) -> list:
     )
     return [*items, Table("energy", "Samples per joule", _renamed(t.assign(energy_from=t.energy_from.map(how)), names))]
 
-# %% ../nbs/20c_sections.ipynb #43f44b56
+# %% ../nbs/20c_sections.ipynb #9473b808
 def roof(data: Data) -> list:
     "MFU, and the share of the matmul rate that was measured on the same box."
     t = _for_the_eye(data.best[data.best.mfu.notna() | data.best.ceiling_share.notna()])
     if not len(t):
         return [Line("Not on these devices: no data sheet's peak is known, and no ceiling was measured.")]
-    items = []
+    items: list = []
     for group in [g for g in data.groups if (t.group == g).any()][: data.most_pictures]:
         same = t[t.group.eq(group)]
         for column, unit in (
@@ -513,7 +515,7 @@ def split(data: Data) -> list:
     )
     return [*items[: data.most_pictures], Table("split", "Parts of a step", _renamed(t, names))]
 
-# %% ../nbs/20c_sections.ipynb #841b3d17
+# %% ../nbs/20c_sections.ipynb #028a6199
 def lengths(data: Data) -> list:
     "Throughput and memory over batch size x sequence length, of transformers."
     t = data.rows[data.rows.seq_len.notna() & data.rows.family.ne("lstm")]
@@ -546,7 +548,7 @@ def words(data: Data) -> list:
     names = dict(what="model", mode="mode", precision="precision", gpu="GPU", bs="batch size", tokens_per_s="words/s", versions="versions")
     return [*items[: data.most_pictures], Table("words", "Words a second", _renamed(t, names))]
 
-# %% ../nbs/20c_sections.ipynb #3ffc5cd0
+# %% ../nbs/20c_sections.ipynb #8f7888c4
 def apart(data: Data) -> list:
     "What is not ranked, and why."
     t = not_ranked(data.rows)
