@@ -43,7 +43,10 @@ def _checkpointed(work: Workload, spec: Spec) -> Workload:
     model, cannot = work.model, f"--checkpointing: {spec.family}:{spec.model} has no way to compute its activations twice; leave it out"
     try:
         if getattr(model, "supports_gradient_checkpointing", False):
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
+            turn_on = (
+                getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            )  # newer, older transformers
+            turn_on(dict(use_reentrant=False))
         elif hasattr(model, "set_grad_checkpointing"):
             model.set_grad_checkpointing(True)
         else:
