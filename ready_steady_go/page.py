@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'KERNEL', 'parse_formats', 'parse_out', 'parameters', 'notebook', 'run', 'markdown', 'page', 'report',
            'report_command']
 
-# %% ../nbs/20d_page.ipynb #2e559041
+# %% ../nbs/20d_page.ipynb #2ac25e99
 import base64
 import hashlib
 import os
@@ -25,7 +25,7 @@ from .journal import DEFAULT
 from .sources import is_project
 from .spec import UserError, did_you_mean
 
-# %% ../nbs/20d_page.ipynb #9eb17884
+# %% ../nbs/20d_page.ipynb #63d29aef
 FORMATS = ("html", "ipynb", "csv", "md", "png")
 
 
@@ -96,7 +96,7 @@ def parameters(
     journals = [*own, *(j for j in there if j not in own)]
     return dict(journals=journals or None, project=project, mine=own or None, reference=reference)
 
-# %% ../nbs/20d_page.ipynb #408b76ba
+# %% ../nbs/20d_page.ipynb #d71cd56e
 def notebook(
     given: dict,  # parameters
 ):
@@ -165,7 +165,7 @@ def _plain_error(error) -> Exception:
     text = " ".join(str(error.evalue).split())
     return kind(text if error.ename in ("UserError", "RuntimeError") else f"the report failed: {error.ename}: {text}"[:400])
 
-# %% ../nbs/20d_page.ipynb #0f307ed4
+# %% ../nbs/20d_page.ipynb #7b3b0d72
 def markdown(
     nb,  # run
     folder: str,  # where its pictures are
@@ -252,7 +252,7 @@ def _summary(nb) -> str:
     (cell,) = (c for c in nb.cells if "summary" in c.metadata.get("tags", []))
     return "\n".join(output["data"]["text/plain"] for output in cell.outputs if "data" in output)
 
-# %% ../nbs/20d_page.ipynb #0e6502f4
+# %% ../nbs/20d_page.ipynb #83f6970d
 def report_command(
     journals: Iterable[str],
     project: str | None = None,

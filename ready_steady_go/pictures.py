@@ -7,7 +7,7 @@ __all__ = ['INK', 'PAPER', 'LINE', 'DIM', 'VARIABLES', 'PRECISION_COLORS', 'OKAB
            'Picture', 'slug', 'number', 'Part', 'bars', 'best_picture', 'value_picture', 'average_picture',
            'stacked_picture', 'curve_picture', 'length_picture']
 
-# %% ../nbs/20b_pictures.ipynb #0e2c5146
+# %% ../nbs/20b_pictures.ipynb #33a53f65
 import html
 import io
 import math
@@ -27,12 +27,12 @@ from matplotlib.patches import Patch
 
 from .report import LOOK, OOM, RESULT, UNSTEADY, Average, beside, best, by_gpu, plain
 
-# %% ../nbs/20b_pictures.ipynb #cce2e4ef
+# %% ../nbs/20b_pictures.ipynb #6b86a7a0
 INK, PAPER, LINE, DIM = "#1d2023", "#fffffe", "#d0d3d7", "#5f656c"
 VARIABLES = {INK: "ink", PAPER: "paper", LINE: "line", DIM: "dim"}
 PRECISION_COLORS = {"fp16": "#56b4e9", "fp32": "#0072b2", "bf16": "#e69f00", "tf32": "#d55e00", "unknown": "#999999"}
 OKABE_ITO = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999"]
-WIDTH = 5.6  # inches; at a phone's 390 pixels a label is 9 pixels high
+WIDTH = 4.9  # inches; at a phone's 390 pixels a label is 10 pixels high
 STYLE = {
     "text.parse_math": False,
     "svg.fonttype": "none",
@@ -111,6 +111,7 @@ def _title(fig: Figure, text: str) -> None:
 
 def _legend(fig: Figure, handles: list, columns: int = 6, **where) -> None:
     "A legend below the title."
+    columns = columns if len(handles) <= 4 else 3
     where = where or dict(loc="upper left", bbox_to_anchor=(0, 1 - 0.27 / fig.get_figheight()))
     fig.legend(handles=handles, ncols=columns, handlelength=1.2, columnspacing=1.2, borderpad=0.1, borderaxespad=0.15, **where)
 
@@ -121,7 +122,7 @@ def slug(
     "What the parts say, as letters, digits and dashes."
     return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, parts)).lower()).strip("-")[:80] or "picture"
 
-# %% ../nbs/20b_pictures.ipynb #f33e574e
+# %% ../nbs/20b_pictures.ipynb #7d732ef7
 LANES = (("fp16", "fp32"), ("bf16", "tf32"), ("unknown",))  # which lie over each other; the first is the wide one
 ROW = 0.30  # inches
 
@@ -265,7 +266,7 @@ def _bar_legend(lanes, parts: list[Part]) -> list:
         handles.append(Line2D([], [], marker="D", markersize=5, color=INK, linestyle="", label="your box"))
     return handles
 
-# %% ../nbs/20b_pictures.ipynb #cc750ff2
+# %% ../nbs/20b_pictures.ipynb #09b86edb
 def _published_rows(reference: pd.DataFrame) -> pd.DataFrame:
     "Published results as rows of a picture."
     label = [f"{gpu} · {plain(source, 22)}" for gpu, source in zip(reference.gpu, reference.source)]
@@ -291,7 +292,7 @@ def best_picture(
     title = first.what + (f" · {first.versions}" if with_versions else "")
     return bars(parts, title, "samples/s at the best batch size", slug("best", first.what, first.group))
 
-# %% ../nbs/20b_pictures.ipynb #9c5d89cc
+# %% ../nbs/20b_pictures.ipynb #5aa365a7
 def value_picture(
     tops: pd.DataFrame,  # of `best`
     value: str,
@@ -354,14 +355,14 @@ def stacked_picture(
         _legend(fig, ax.get_legend_handles_labels()[0])
     return Picture(fig, name, f"{title}: how a step's time is divided into {', '.join(what.values())}")
 
-# %% ../nbs/20b_pictures.ipynb #854f59d5
+# %% ../nbs/20b_pictures.ipynb #2a71c59c
 def _curve(ax, memory_ax, points: pd.DataFrame, precision: str) -> None:
     "The points of one precision on one box."
     color, there = _color(precision), points[points.throughput > 0].sort_values("bs")
     line = there.groupby("bs").agg(throughput=("throughput", "median"), memory=("peak_mem_bytes", "median")).reset_index()
     ax.plot(line.bs, line.throughput, color=color, linewidth=1.6, zorder=3)
     memory_ax.plot(line.bs, line.memory / 2**30, color=color, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=2)
-    for sure in (True, False):
+    for sure in (False, True):
         some = there[there.status.eq(RESULT) == sure]
         ax.errorbar(
             some.bs,
@@ -397,8 +398,9 @@ def _panel(ax, points: pd.DataFrame, title: str) -> None:
     for lane in _lanes(shown.precision):
         for precision in lane:
             _curve(ax, memory_ax, shown[shown.precision.eq(precision)], precision)
-    ax.set_ylim(bottom=0)
-    memory_ax.set_ylim(bottom=0)
+    for one, values in ((ax, shown.throughput + shown.throughput_ci95.fillna(0)), (memory_ax, shown.peak_mem_bytes / 2**30)):
+        one.set_ylim(0, 1.12 * values.max() if values.max() > 0 else 1)
+        one.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     memory_ax.grid(visible=False)
     memory_ax.tick_params(length=0, labelcolor=DIM, labelsize=8)
     memory_ax.set_ylabel("GiB (dotted)", fontsize=8, color=DIM)
@@ -430,7 +432,7 @@ def curve_picture(
         return None
     first = rows.iloc[0]
     with style():
-        fig, axes = _figure(1.3 + 1.9 * len(order), 0.62, len(order), top=0.78, right=0.55, gap=0.52)
+        fig, axes = _figure(1.5 + 1.9 * len(order), 0.62, len(order), top=0.98, right=0.55, gap=0.52)
         for ax, gpu in zip(axes, order):
             points = _one_box(gpus[gpus.gpu.eq(gpu)])
             n = gpus[gpus.gpu.eq(gpu)].box.nunique()
@@ -452,7 +454,7 @@ def _curve_legend(points: pd.DataFrame) -> list:
         handles.append(Line2D([], [], color=DIM, marker="X", markersize=6, linestyle="", label="does not fit"))
     return handles
 
-# %% ../nbs/20b_pictures.ipynb #564729de
+# %% ../nbs/20b_pictures.ipynb #d3a7a77e
 def _grid(ax, grid: pd.DataFrame, oom: set, title: str, unit: str) -> None:
     "A map with a number in each field."
     sns.heatmap(grid, ax=ax, cmap="cividis", cbar=False, linewidths=1, linecolor=PAPER, square=False)
@@ -475,6 +477,7 @@ def _grid(ax, grid: pd.DataFrame, oom: set, title: str, unit: str) -> None:
     ax.set_xticks(np.arange(len(grid.columns)) + 0.5, [f"{b:g}" for b in grid.columns])
     ax.set_yticks(np.arange(len(grid.index)) + 0.5, [f"{s:g}" for s in grid.index], rotation=0)
     ax.tick_params(length=0)
+    ax.grid(visible=False)
     ax.set_title(f"{title}, {unit}", fontsize=10, pad=4)
 
 

@@ -8,7 +8,7 @@ __all__ = ['MOST_TEXT', 'FORMULA', 'MAKES_KEY', 'VERSIONS', 'BOX', 'SEEN', 'COLU
            'table_of', 'complete', 'candidates', 'best', 'by_gpu', 'Average', 'averages', 'Place', 'places',
            'not_ranked', 'counts', 'published', 'beside']
 
-# %% ../nbs/20_report.ipynb #dc8016f0
+# %% ../nbs/20_report.ipynb #9a4fcdd5
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -22,7 +22,7 @@ from .guard import precision_of, read_table, verdicts
 from .record import SKIPPED_OOM, Record, comparison_key
 from .spec import Spec, fused_anyway
 
-# %% ../nbs/20_report.ipynb #6f6007a3
+# %% ../nbs/20_report.ipynb #2b165fbb
 MOST_TEXT = 120  # characters of a text that is shown
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet's formula begins
 
@@ -46,7 +46,7 @@ def md_text(text: str) -> str:
     text = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
-# %% ../nbs/20_report.ipynb #2e82b4e0
+# %% ../nbs/20_report.ipynb #74c6c549
 _CPU = re.compile(r"\b(xeon|epyc|ryzen|threadripper|opteron|core|atom|processor|cpu|neoverse|graviton)\b", re.I)
 _CPU_NOISE = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|\d+-core|with radeon graphics|intel|amd|genuine)\b|@.*$", re.I)
 _GPU_NOISE = re.compile(
@@ -78,7 +78,7 @@ def short_name(
     parts = [rest, laptop.strip(), socket and socket[0].upper(), size and f"{size[1]}G"]
     return plain(" ".join(p for p in parts if p) if rest else name, 40)
 
-# %% ../nbs/20_report.ipynb #fcd52513
+# %% ../nbs/20_report.ipynb #fdad287b
 MAKES_KEY = tuple(f.name for f in fields(Spec) if f.name not in ("bs", "seed"))
 VERSIONS = ("rsg_version", "pytorch", "cuda", "driver")
 # what tells two boxes apart, as far as a record says it
@@ -175,7 +175,7 @@ def table_of(
     data = {name: _typed(name, values) for name, values in zip(COLUMNS, columns)}
     return pd.DataFrame(data | dict(said=np.array(said, dtype=object), mine=np.full(len(said), mine)))
 
-# %% ../nbs/20_report.ipynb #7a83fced
+# %% ../nbs/20_report.ipynb #11204578
 RESULT, SOAK, LOOK, UNSTEADY, IMPOSSIBLE, OOM, FAILED = "result", "soak", "short look", "unsteady", "impossible", "out of memory", "failed"
 
 
@@ -252,7 +252,7 @@ def complete(
     t["status"] = _status(t)
     return _named(t)
 
-# %% ../nbs/20_report.ipynb #c3d8ced6
+# %% ../nbs/20_report.ipynb #fe6ccd8d
 _SAYS = dict(
     mode="{}",
     size="{} px",
@@ -311,7 +311,7 @@ def _named(t: pd.DataFrame) -> pd.DataFrame:
     t["versions"] = t.group.map(versions).astype(object)
     return t
 
-# %% ../nbs/20_report.ipynb #77d2edd1
+# %% ../nbs/20_report.ipynb #a3ad29e1
 def candidates(
     table: pd.DataFrame,  # `complete`
     status: str = RESULT,
@@ -343,7 +343,7 @@ def best(
     tops = order.drop_duplicates(["key", "box"])
     return tops.assign(throughput=tops.middle).drop(columns=["middle", "low", "high", "off"])
 
-# %% ../nbs/20_report.ipynb #5576eb9b
+# %% ../nbs/20_report.ipynb #884191ce
 def by_gpu(
     tops: pd.DataFrame,  # of `best`
     value: str = "throughput",
@@ -373,7 +373,7 @@ def by_gpu(
     out["bs"] = [f"{a:.0f}" if a == b else f"{a:.0f}–{b:.0f}" for a, b in zip(out.bs_low, out.bs_high)]
     return out.drop(columns=["least", "most", "bs_low", "bs_high"])
 
-# %% ../nbs/20_report.ipynb #ee07c3e3
+# %% ../nbs/20_report.ipynb #eff40ce0
 @dataclass(frozen=True)
 class Average:
     "GPUs over the same models."
@@ -401,7 +401,7 @@ def averages(
         found.append(Average(versions, precision, shares, list(core.columns), lacking))
     return sorted(found, key=lambda a: -len(a.shares))
 
-# %% ../nbs/20_report.ipynb #3900c8c4
+# %% ../nbs/20_report.ipynb #5d937bf1
 ENOUGH = 3  # other boxes that a percentile takes
 
 
@@ -450,7 +450,7 @@ def places(
         found.append(Place(own.what, own.precision, own.gpu, own.throughput / middle, error, len(same), rank, tuple(_reasons(own))))
     return found
 
-# %% ../nbs/20_report.ipynb #9c28681d
+# %% ../nbs/20_report.ipynb #025a7247
 def not_ranked(
     table: pd.DataFrame,  # `complete`
 ) -> pd.DataFrame:
@@ -475,7 +475,7 @@ def counts(
     }
     return ", ".join(f"{n[kind]:,} {name}" for kind, name in names.items() if kind in n)
 
-# %% ../nbs/20_report.ipynb #e4481cac
+# %% ../nbs/20_report.ipynb #281bc1ac
 def published(
     path: str,  # CSV with the columns of `rsg check`
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:  # those that are not refused; id and why of those that are

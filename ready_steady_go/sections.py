@@ -7,7 +7,7 @@ __all__ = ['MOST_ROWS', 'BEST', 'PRICE', 'SPLIT', 'POINTS', 'shown', 'Table', 'L
            'summary', 'best_batch', 'over_models', 'over_batch_size', 'prices', 'energy', 'roof', 'split', 'lengths',
            'words', 'apart', 'points']
 
-# %% ../nbs/20c_sections.ipynb #46477886
+# %% ../nbs/20c_sections.ipynb #43cde032
 import csv
 import html
 from collections.abc import Iterable, Iterator
@@ -28,6 +28,7 @@ from ready_steady_go.pictures import (
     stacked_picture,
     value_picture,
 )
+from .record import plus_minus
 from ready_steady_go.report import (
     LOOK,
     RESULT,
@@ -47,7 +48,7 @@ from ready_steady_go.report import (
 )
 from .sources import from_journal, from_wandb, is_project
 
-# %% ../nbs/20c_sections.ipynb #8df2eb00
+# %% ../nbs/20c_sections.ipynb #c0da7d88
 MOST_ROWS = 1000  # rows of a table in the page
 
 
@@ -139,7 +140,7 @@ class Line:
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/html": self.html, "text/markdown": self.markdown, "text/plain": "\n".join(self.texts)}
 
-# %% ../nbs/20c_sections.ipynb #c37a8acb
+# %% ../nbs/20c_sections.ipynb #f6e7b82f
 @dataclass
 class Data:
     "Everything that a report is about."
@@ -217,14 +218,14 @@ def show(
             item.save(data.folder)
         display(item)
 
-# %% ../nbs/20c_sections.ipynb #d20aa6f2
+# %% ../nbs/20c_sections.ipynb #2e0d0a7c
 def _top_lines(data: Data) -> Iterator[str]:
     "The best batch of the first groups, in sentences."
     for group in data.groups[: data.most_pictures]:
         tops = data.best[data.best.group.eq(group)].sort_values("throughput", ascending=False)
         for precision in tops.precision.drop_duplicates()[:2]:
             row = tops[tops.precision.eq(precision)].iloc[0]
-            rate = f"{row.throughput:,.4g}" + (f" ± {row.error:.2g}" if row.error == row.error else "")
+            rate = plus_minus(row.throughput, row.error if row.error == row.error else None)
             yield f"{row.what} {precision.upper()}: {rate} samples/s on {row.gpu} at batch size {row.bs:.0f}"
 
 
@@ -292,7 +293,7 @@ def _notes(data: Data) -> Iterator:
     if notes:
         yield Line(*notes, title="Note:")
 
-# %% ../nbs/20c_sections.ipynb #9ad0918d
+# %% ../nbs/20c_sections.ipynb #e10cc041
 def _renamed(t: pd.DataFrame, names: dict) -> pd.DataFrame:
     "Those columns that say anything, under the names that a reader sees."
     there = [c for c in names if c in t and t[c].notna().any()]
@@ -406,7 +407,7 @@ def over_batch_size(data: Data) -> list:
     found = [p for p in made if p]
     return found or [Line("A curve takes two batch sizes of one model on one box.")]
 
-# %% ../nbs/20c_sections.ipynb #83a33598
+# %% ../nbs/20c_sections.ipynb #268bcce3
 PRICE = dict(
     what="model",
     precision="precision",
@@ -463,7 +464,7 @@ def energy(data: Data) -> list:
     )
     return [*items, Table("energy", "Samples per joule", _renamed(t.assign(energy_from=t.energy_from.map(how)), names))]
 
-# %% ../nbs/20c_sections.ipynb #9473b808
+# %% ../nbs/20c_sections.ipynb #64738dcc
 def roof(data: Data) -> list:
     "MFU, and the share of the matmul rate that was measured on the same box."
     t = _for_the_eye(data.best[data.best.mfu.notna() | data.best.ceiling_share.notna()])
@@ -515,7 +516,7 @@ def split(data: Data) -> list:
     )
     return [*items[: data.most_pictures], Table("split", "Parts of a step", _renamed(t, names))]
 
-# %% ../nbs/20c_sections.ipynb #028a6199
+# %% ../nbs/20c_sections.ipynb #fe95ee42
 def lengths(data: Data) -> list:
     "Throughput and memory over batch size x sequence length, of transformers."
     t = data.rows[data.rows.seq_len.notna() & data.rows.family.ne("lstm")]
@@ -548,7 +549,7 @@ def words(data: Data) -> list:
     names = dict(what="model", mode="mode", precision="precision", gpu="GPU", bs="batch size", tokens_per_s="words/s", versions="versions")
     return [*items[: data.most_pictures], Table("words", "Words a second", _renamed(t, names))]
 
-# %% ../nbs/20c_sections.ipynb #8f7888c4
+# %% ../nbs/20c_sections.ipynb #6f7ad0cb
 def apart(data: Data) -> list:
     "What is not ranked, and why."
     t = not_ranked(data.rows)
