@@ -1,6 +1,5 @@
 "The real W&B client against a server of our own on loopback: pushed, proven, private, and never for long."
 
-import ast
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from wandb_server import KEY, serving
 
 from ready_steady_go import wandb_sync
+from ready_steady_go.cli import main
 from ready_steady_go.journal import Journal
 from ready_steady_go.machine import Machine
 from ready_steady_go.measure import Measurement
@@ -166,27 +166,50 @@ def test_ten_thousand_runs(server, tmp_path, capsys):
 
 
 ORIGINALS_STEPS = """
+import json
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
 import wandb
 
-runs = wandb.Api().runs("toy/p")
-rows = [dict(run.summary) | dict(id=run.id) for run in runs if run.state == "finished"]
-table = [[row.get(name) for name in ("device_name", "model", "bs", "fp16", "throughput")] for row in rows]
-best = {}
-for gpu, model, bs, fp16, throughput in (row for row in table if None not in row):
-    bar = gpu, model, "FP16" if fp16 else "FP32"
-    best[bar] = max(best.get(bar, 0), throughput)
-print(sorted(best.items()))
+short = {"Toy GPU 3000": "3000"}
+found = wandb.Api().runs("toy/p")
+table = pd.DataFrame.from_records([dict(run.summary) | dict(id=run.id) for run in found if run.state == "finished"])
+table = table[["device_name", "model", "bs", "fp16", "throughput"]]
+table["fp16"] = table["fp16"].apply(lambda half: "FP16" if half else "FP32")
+table = table.replace(dict(device_name=short)).dropna()
+best = table.loc[table.groupby(["device_name", "model", "fp16"])["throughput"].idxmax()].sort_values("throughput", ascending=False)
+bars = {}
+for model in table.model.unique():
+    figure, ax = plt.subplots(figsize=(15, 6))
+    for name, palette in (("FP16", "pastel"), ("FP32", "muted")):
+        sns.set_color_codes(palette)
+        rows = best.loc[best.fp16.eq(name) & best.model.eq(model)]
+        sns.barplot(ax=ax, data=rows, x="throughput", y="device_name", label=name, color="b")
+    ax.legend(ncol=2, loc="lower right", frameon=True)
+    ax.set(ylabel=None, xlabel=None, title=model)
+    figure.savefig(f"{model}.png")
+    drawn = {legend: [bar.get_width() for bar in group] for legend, group in zip(ax.get_legend_handles_labels()[1], ax.containers)}
+    bars[model] = [[tick.get_text() for tick in ax.get_yticklabels()], drawn]
+print(json.dumps(dict(rows=table[["device_name", "model", "bs", "fp16"]].values.tolist(), bars=bars)))
 """
 
 
-def test_the_originals_table_from_our_runs(server, tmp_path):
+def test_the_originals_table_and_bars_from_our_runs(server, tmp_path):
     other = lambda bs, **spec: make_record(replace(SPEC, bs=bs, **spec), GPU, Measurement(bs=bs, windows=[(10, 0.01)] * 12))
-    slow, fast, fp32 = point(8), point(16), other(8, precision="fp32")
+    slow, fast, fp32, vgg = point(8), point(16), other(8, precision="fp32"), other(8, model="vgg19")
     oom = make_record(replace(SPEC, bs=32), GPU, outcome="oom")
-    push([slow, fast, fp32, oom, other(512, mode="infer"), other(512, precision="bf16")], "p")
-    done = subprocess.run([sys.executable, "-c", ORIGINALS_STEPS], capture_output=True, text=True, cwd=tmp_path, timeout=300)
-    bars = [(("Toy GPU 3000", "resnet50", "FP16"), fast.throughput), (("Toy GPU 3000", "resnet50", "FP32"), fp32.throughput)]
-    assert ast.literal_eval(done.stdout.splitlines()[-1]) == bars, done.stderr
+    push([slow, fast, fp32, vgg, oom, other(512, mode="infer"), other(512, precision="bf16"), other(512, precision="tf32")], "p")
+    env = os.environ | dict(MPLBACKEND="Agg", MPLCONFIGDIR=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", ORIGINALS_STEPS], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    rows = [("resnet50", 8, "FP16"), ("resnet50", 16, "FP16"), ("resnet50", 8, "FP32"), ("vgg19", 8, "FP16")]
+    assert sorted(seen["rows"]) == sorted(["3000", *row] for row in rows)
+    bars = dict(resnet50=dict(FP16=[fast.throughput], FP32=[fp32.throughput]), vgg19=dict(FP16=[vgg.throughput]))
+    assert {model: drawn for model, (_, drawn) in seen["bars"].items()} == bars
+    assert [labels for labels, _ in seen["bars"].values()] == [["3000"]] * 2
+    assert all((tmp_path / f"{model}.png").stat().st_size > 5000 for model in bars)
 
 
 # A server that fails
@@ -396,6 +419,69 @@ def test_the_command_that_pushes(server, hasty, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("2 pushed, 2 proven\nhttp")
     assert push_command([str(journal.path)], "p") == 0
     assert capsys.readouterr().out == "0 pushed, 0 proven, 2 there before\n"
+
+
+SLIPS = {
+    "no journal": (["push", "--project", "p"], 2, "rsg-results.jsonl: there is no such file; name a journal, or measure first"),
+    "a folder": (["push", "--project", "p", "."], 2, ".: it is a folder; name a journal in it"),
+    "no project": (["push", "j.jsonl"], 2, "--project is missing"),
+    "a long path": (["push", "--project", "a/b/c", "j.jsonl"], 2, "--project a/b/c: it takes"),
+    "an entity's path": (["push", "--project", "p", "--entity", "a/b", "j.jsonl"], 2, "--entity a/b: it takes"),
+    "no journal either": (["push", "--project", "p", "notes.txt"], 2, "notes.txt: line 1 is not a record"),
+    "an open brace": (["pull", "toy/p", "--filter", "{bad"], 2, "--filter {bad: it takes JSON"),
+    "a list": (["pull", "toy/p", "--filter", "[1]"], 2, "--filter [1]: it takes JSON"),
+    "into something else": (["pull", "toy/p", "--out", "notes.txt"], 2, "--out notes.txt: line 1 is not a record"),
+    "into nowhere": (["pull", "toy/p", "--out", "no/such.jsonl"], 2, "--out no/such.jsonl: there is no folder no"),
+    "from nowhere": (["pull", ""], 2, "pull: the source has no name"),
+    "from too deep": (["pull", "a/b/c/d"], 2, "pull a/b/c/d: it takes"),
+}
+
+
+@pytest.mark.parametrize("args,code,words", SLIPS.values(), ids=SLIPS.keys())
+def test_a_slip_is_answered_in_one_line_and_asks_no_server(server, tmp_path, monkeypatch, capsys, args, code, words):
+    monkeypatch.chdir(tmp_path)
+    Journal("j.jsonl").append(point())
+    Path("notes.txt").write_text("milk\n")
+    with pytest.raises(SystemExit) as left: main(args)
+    said = capsys.readouterr()
+    assert (left.value.code, said.out, said.err.count("\n")) == (code, "", 1) and said.err.startswith("rsg: ")
+    assert words in said.err and server.requests == [] and Path("notes.txt").read_text() == "milk\n"
+
+
+def test_names_with_spaces_and_a_journal_without_records(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.jsonl").touch(), Journal("j.jsonl").append(point())
+    assert push_command(["empty.jsonl"], "p") == 0 and capsys.readouterr().out == "nothing to push: empty.jsonl has no records\n"
+    assert push_command(["j.jsonl"], "my project") == 0 and len(list(pull("toy/my project"))) == 1
+    monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
+    assert push_command(["j.jsonl"], "p") == 1 and "nonsense is no address: WANDB_BASE_URL takes one" in capsys.readouterr().out
+
+
+def synced(folder, home):
+    "Have the client's own `wandb sync` send offline runs, from a host with a name."
+    command = [sys.executable, "-m", "wandb", "sync", *map(str, sorted(folder.glob("wandb/offline-run-*")))]
+    env = os.environ | dict(WANDB_DIR=str(home), WANDB_CACHE_DIR=str(home), WANDB_CONFIG_DIR=str(home), WANDB_ERROR_REPORTING="false")
+    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=DEAD_S)
+
+
+def test_offline_runs_arrive_as_pushed_ones_do(server, tmp_path):
+    records = [point(8), make_record(replace(SPEC, bs=16), GPU, outcome="oom")]
+    folder, home = tmp_path / "box", tmp_path / "laptop"
+    folder.mkdir(), home.mkdir()
+    assert offline(records, str(folder), "toy/later", group="night", tags=["spot"]) == 2
+    server.keep = True
+    done = synced(folder, home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = b"".join(server.seen)
+    server.keep = False
+    push(records, "toy/now", group="night", tags=["spot"])
+    later, now = server.runs("toy", "later"), server.runs("toy", "now")
+    ours = lambda run: {k: v for k, v in run["config"].items() if k != "_wandb"}
+    for id in now:
+        assert ours(later[id]) == ours(now[id]) and later[id]["summaryMetrics"] == now[id]["summaryMetrics"]
+        assert all(later[id][k] == now[id][k] for k in ("group", "jobType", "tags", "displayName", "state", "history"))
+    assert by_id(pull("toy/later")) == by_id(records)
+    assert f'"{os.uname().nodename}"'.encode() not in seen and str(tmp_path).encode() not in seen
 
 
 def test_offline_runs_that_wandb_can_sync(server, tmp_path):

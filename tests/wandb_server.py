@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 KEY = "0123456789abcdef0123456789abcdef01234567"  # of the right form, and of nobody
 VIEWER = dict(id="VXNlcjox", entity="toy", username="toy", name="toy", email="toy@example.invalid", flags="{}", admin=False, photoUrl="")
@@ -177,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
         if wrong in ("hang", "drop"): self.close_connection = True; return
         if isinstance(wrong, int): return self.answer(dict(errors=[dict(message=f"fault {wrong}")]), wrong)
         if name == "stream":
-            entity, project, id = self.path.split("/")[2:5]
+            entity, project, id = map(unquote, self.path.split("/")[2:5])
             server.stream(entity, project, id, json.loads(body))
             return self.answer(dict(exitcode=None, limits={}))
         if self.path != "/graphql": return self.answer({})
