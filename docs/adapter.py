@@ -133,8 +133,8 @@ def clean_output(out):
     "An output without colours, and without what a browser would have to fetch."
     if "text" in out: out.text = ANSI.sub("", "".join(out.text))
     for kind in list(out.get("data", {})):
-        if kind.startswith("text/plain"): out.data[kind] = ANSI.sub("", "".join(out.data[kind]))
-        if "widget" in kind: del out.data[kind]
+        if kind == "text/plain": out.data[kind] = ANSI.sub("", "".join(out.data[kind]))
+        if not kind.startswith(("text/", "image/")): del out.data[kind]
     return out
 
 

@@ -38,7 +38,8 @@ def suites():
     "The suites that come with rsg, as the program lists them."
     asked = [sys.executable, "-m", "ready_steady_go", "suite", "--list"]
     listed = subprocess.run(asked, cwd=ROOT, env=os.environ | {"COLUMNS": "80"}, capture_output=True, text=True, check=True).stdout
-    return f"```text\n{listed.strip()}\n```"
+    lines = [line for line in listed.strip().splitlines() if not line.startswith("rsg suite")]  # that the page says itself
+    return "\n".join(["```text", *lines, "```"])
 
 
 def modules():

@@ -1,6 +1,5 @@
 "The site, built as it is published: whole, light, and readable at any width."
 
-import fcntl
 import functools
 import http.server
 import os
@@ -21,23 +20,16 @@ import adapter  # noqa: E402
 import check_site  # noqa: E402
 
 ENV = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
-SHOWN = ("index", "commands", "api/measure")
+SHOWN = ("index", "commands", "report", "api/measure")
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update".split()
 
 
-@pytest.fixture(scope="session")
-def site(request):
-    "The folder of the built site; with several test processes, one of them builds it."
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    (ROOT / "_docs").mkdir(exist_ok=True)
-    with open(ROOT / "_docs" / "lock", "a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        if lock.read() != run or not HTML.exists():
-            done = subprocess.run([sys.executable, "docs/build_site.py"], cwd=ROOT, env=ENV, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout + done.stderr
-            lock.truncate(0), lock.write(run)
+@pytest.fixture(scope="module")
+def site():
+    "The folder of the built site."
+    done = subprocess.run([sys.executable, "docs/build_site.py"], cwd=ROOT, env=ENV, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return HTML
 
 
