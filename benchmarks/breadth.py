@@ -117,7 +117,7 @@ WAYS = dict(
     timm=[(few_blocks, blocks, dict(size=size)) for blocks in (dict(depth=2), dict(depths=(1, 1, 1, 1)), dict(layers=(1, 1, 1, 1)), {})
           for size in (64, 128, None)],
     hf=[(small_configs, few, options | dict(seq_len=16)) for few in (LAYERS | FEW, FEW, {})
-        for options in (dict(layers=2, vocab=1024), dict(vocab=1024), {})],
+        for options in (dict(layers=2, vocab=256), dict(vocab=256), {})],
 )  # fmt: skip
 
 
