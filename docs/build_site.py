@@ -34,9 +34,7 @@ def base_url():
 
 
 def filled(text, parts):
-    "A page with what is written by a program in its places: `@@name@@`, `@@plot NAME: what it shows@@` and `@@shot NAME: ...@@`."
-    shot = r"```{image} /pictures/\1.png\n:alt: \2\n:class: shot\n```"
-    text = re.sub(r"^@@shot (\w+): (.+?)@@$", shot, text, flags=re.M)
+    "A page with what is written by a program in its places: `@@name@@`, and `@@plot NAME: what it shows@@`."
     text = re.sub(r"^@@plot (\w+): (.+?)@@$", lambda m: plots.picture(m[1], m[2]), text, flags=re.M)
     return re.sub(r"^@@(\w+)@@$", lambda m: parts[m[1]](), text, flags=re.M)
 
