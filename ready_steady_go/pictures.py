@@ -7,7 +7,7 @@ __all__ = ['INK', 'PAPER', 'LINE', 'DIM', 'VARIABLES', 'PRECISION_COLORS', 'OKAB
            'Picture', 'slug', 'number', 'Part', 'bars', 'best_picture', 'value_picture', 'average_picture',
            'stacked_picture', 'curve_picture', 'length_picture']
 
-# %% ../nbs/20b_pictures.ipynb #33a53f65
+# %% ../nbs/20b_pictures.ipynb #e8631c88
 import html
 import io
 import math
@@ -24,10 +24,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.transforms import blended_transform_factory
 
 from .report import LOOK, OOM, RESULT, UNSTEADY, Average, beside, best, by_gpu, plain
 
-# %% ../nbs/20b_pictures.ipynb #6b86a7a0
+# %% ../nbs/20b_pictures.ipynb #1da41707
 INK, PAPER, LINE, DIM = "#1d2023", "#fffffe", "#d0d3d7", "#5f656c"
 VARIABLES = {INK: "ink", PAPER: "paper", LINE: "line", DIM: "dim"}
 PRECISION_COLORS = {"fp16": "#56b4e9", "fp32": "#0072b2", "bf16": "#e69f00", "tf32": "#d55e00", "unknown": "#999999"}
@@ -122,7 +123,7 @@ def slug(
     "What the parts say, as letters, digits and dashes."
     return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, parts)).lower()).strip("-")[:80] or "picture"
 
-# %% ../nbs/20b_pictures.ipynb #7d732ef7
+# %% ../nbs/20b_pictures.ipynb #e431f545
 LANES = (("fp16", "fp32"), ("bf16", "tf32"), ("unknown",))  # which lie over each other; the first is the wide one
 ROW = 0.30  # inches
 
@@ -228,13 +229,15 @@ def bars(
         fig, (ax,) = _figure(1.0 + ROW * n * (1 + 0.45 * (len(lanes) - 1)), left)
         y = 0.0
         ticks: list = []
+        heads: list = []
         for part, order, names in zip(parts, orders, labels):
             if part.head:
-                ax.text(0, y, part.head, transform=ax.get_yaxis_transform(), va="center", fontsize=9, color=DIM, style="italic")
+                edge = blended_transform_factory(fig.transFigure, ax.transData)
+                heads.append(ax.text(0.03, y, part.head, transform=edge, va="center", fontsize=9, color=DIM, style="italic"))
                 y += 1
             ticks += zip(np.arange(y, y + len(order)), names)
             y = _rows(ax, order, lanes, _cells(part.gpus), y, part.look)
-        _finish(ax, y, ticks, unit)
+        _finish(ax, y, ticks, unit, heads)
         _title(fig, title)
         _legend(fig, _bar_legend(lanes, parts))
     return Picture(fig, name, f"{title}: {unit}; " + ", ".join(f"{gpu} {number(v)}" for gpu, v in _tops(parts[0].gpus)))
@@ -245,7 +248,7 @@ def _tops(gpus: pd.DataFrame) -> list[tuple]:
     return list(gpus.groupby("gpu").middle.max().sort_values(ascending=False).head(5).items())
 
 
-def _finish(ax, y: float, ticks, unit: str) -> None:
+def _finish(ax, y: float, ticks, unit: str, heads: list) -> None:
     "Axes of bars."
     ax.set_yticks([at for at, _ in ticks], [label for _, label in ticks], fontsize=9.5)
     ax.set_ylim(y - 0.45, -0.55)
@@ -253,10 +256,11 @@ def _finish(ax, y: float, ticks, unit: str) -> None:
     ax.tick_params(length=0)
     ax.set_xlim(0, 1.0)
     ax.relim()
-    ax.set_xlim(0, max(1e-12, ax.dataLim.x1) * 1.25)
+    wide, room = ax.get_position().width * WIDTH, 0.12 + 0.066 * max((len(t.get_text()) for t in ax.texts if t not in heads), default=0)
+    ax.set_xlim(0, max(1e-12, ax.dataLim.x1) * wide / max(wide - room, 0.3 * wide))
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
     ax.xaxis.set_major_formatter(lambda value, _: number(value) if value else "0")
-    ax.set_xlabel(unit)
+    ax.set_xlabel(unit, loc="right")
 
 
 def _bar_legend(lanes, parts: list[Part]) -> list:
@@ -266,7 +270,7 @@ def _bar_legend(lanes, parts: list[Part]) -> list:
         handles.append(Line2D([], [], marker="D", markersize=5, color=INK, linestyle="", label="your box"))
     return handles
 
-# %% ../nbs/20b_pictures.ipynb #09b86edb
+# %% ../nbs/20b_pictures.ipynb #a15f0973
 def _published_rows(reference: pd.DataFrame) -> pd.DataFrame:
     "Published results as rows of a picture."
     label = [f"{gpu} · {plain(source, 22)}" for gpu, source in zip(reference.gpu, reference.source)]
@@ -292,7 +296,7 @@ def best_picture(
     title = first.what + (f" · {first.versions}" if with_versions else "")
     return bars(parts, title, "samples/s at the best batch size", slug("best", first.what, first.group))
 
-# %% ../nbs/20b_pictures.ipynb #5aa365a7
+# %% ../nbs/20b_pictures.ipynb #d03ee98b
 def value_picture(
     tops: pd.DataFrame,  # of `best`
     value: str,
@@ -355,7 +359,7 @@ def stacked_picture(
         _legend(fig, ax.get_legend_handles_labels()[0])
     return Picture(fig, name, f"{title}: how a step's time is divided into {', '.join(what.values())}")
 
-# %% ../nbs/20b_pictures.ipynb #2a71c59c
+# %% ../nbs/20b_pictures.ipynb #4846ab69
 def _curve(ax, memory_ax, points: pd.DataFrame, precision: str) -> None:
     "The points of one precision on one box."
     color, there = _color(precision), points[points.throughput > 0].sort_values("bs")
@@ -454,7 +458,7 @@ def _curve_legend(points: pd.DataFrame) -> list:
         handles.append(Line2D([], [], color=DIM, marker="X", markersize=6, linestyle="", label="does not fit"))
     return handles
 
-# %% ../nbs/20b_pictures.ipynb #d3a7a77e
+# %% ../nbs/20b_pictures.ipynb #db53b0e5
 def _grid(ax, grid: pd.DataFrame, oom: set, title: str, unit: str) -> None:
     "A map with a number in each field."
     sns.heatmap(grid, ax=ax, cmap="cividis", cbar=False, linewidths=1, linecolor=PAPER, square=False)
