@@ -11,9 +11,10 @@ Without a file the traces are made here, 45 s each: noise that remembers 0, 0.5 
 
 A trace is covered when its true mean lies within the half width that rsg prints. It is flagged when rsg says that the rate was
 not steady: because it drifts, or because the mean is not known to 0.5 %. Drift that is counted is what the timed part saw of
-it. Three simple ways to measure stand beside it: (a) 30 s after one step of warm-up, (b) 40 steps after 10, (c) the median of
-15 steps. Prints a table; the last line is one JSON object. Exit 1 when less than 93 % are covered, the median error is above
-0.5 %, or a drift of more than 2 % is not flagged.
+it. A trace that is over before anything was timed is named as too short. Three simple ways to measure stand beside it:
+(a) 30 s after one step of warm-up, (b) 40 steps after 10, (c) the median of 15 steps. Prints a table; the last line is one
+JSON object. Exit 1 when less than 93 % are covered, the median error is above 0.5 %, or a drift of more than 2 % is not
+flagged; 2 when the file holds something else.
 """
 
 import argparse
@@ -70,10 +71,36 @@ def make_all(n, seed):
     return (made(KINDS[i % len(KINDS)], rng, f"{KINDS[i % len(KINDS)]}-{i // len(KINDS):04d}") for i in range(n))
 
 
+def number(value):
+    "Whether it is one, and finite."
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def trouble(trace):
+    "What is wrong with a line's object, if anything."
+    if not isinstance(trace, dict): return "it is no object"
+    steps, true = trace.get("step_ms"), trace.get("true_ms")
+    if "id" not in trace: return "it has no `id`"
+    if not isinstance(steps, list) or not all(map(number, steps)) or sum(steps) <= 0: return "`step_ms` is no list of milliseconds"
+    if true is not None and not (number(true) and true > 0): return "`true_ms` is neither null nor a number above 0"
+
+
 def read(file):
-    "The traces of a file."
-    for line in Path(file).read_text().splitlines():
-        if line.strip(): yield json.loads(line)
+    "The traces of a file; what is none ends the program."
+    try: lines = Path(file).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error: refuse(f"{file}: {getattr(error, 'strerror', None) or 'it is not text'}")
+    for i, line in enumerate(lines, 1):
+        if not line.strip(): continue
+        try: trace = json.loads(line)
+        except ValueError: refuse(f"{file}, line {i}: it is not JSON; a line is " + '{"id": ..., "step_ms": [...], "true_ms": ...}')
+        if why := trouble(trace): refuse(f"{file}, line {i}: {why}")
+        yield trace
+
+
+def refuse(words):
+    "End with one line."
+    print(f"coverage: {words}", file=sys.stderr)
+    sys.exit(2)
 
 
 class Replay:
@@ -94,13 +121,11 @@ class Replay:
 
 
 def measured(trace):
-    "What rsg makes of a trace: the measurement, and the seconds that it took."
+    "What rsg makes of a trace: the measurement, None of one that is over before anything was timed, and the seconds that it took."
     replay, last = Replay(trace["step_ms"]), []
     try: m = measure(replay, 1, replay, limit_s=LIMIT_S, warmup_limit_s=WARMUP_LIMIT_S, tell=lambda phase, m: last.append(m))
-    except EOFError:
-        m = last[-1]
-        if not isinstance(m, Measurement): sys.exit(f"coverage: {trace['id']}: the trace is too short to be measured at all")
-    return m, replay.now
+    except EOFError: m = last[-1]
+    return m if isinstance(m, Measurement) else None, replay.now
 
 
 def simple(step_ms):
@@ -116,16 +141,17 @@ def simple(step_ms):
 
 def drifts(trace):
     "Whether no mean describes the trace."
-    return trace["true_ms"] is None or "drift" in str(trace["id"]).lower()
+    return trace.get("true_ms") is None or "drift" in str(trace["id"]).lower()
 
 
 def judged(trace):
     "A trace's line in the results."
     m, seconds = measured(trace)
+    known = dict(id=trace["id"], kind=str(trace["id"]).split("-")[0], seconds=round(seconds, 3), drifting=drifts(trace))
+    if m is None: return known | dict(mean_ms=None, half_ms=None, steps=0, steady=False, drift=0.0, flagged=True, too_short=True)
     mean = 1e3 / m.throughput
     half = None if m.throughput_ci95 is None else mean * m.throughput_ci95 / m.throughput
-    row = dict(id=trace["id"], kind=str(trace["id"]).split("-")[0], mean_ms=mean, half_ms=half, seconds=round(seconds, 3),
-               steps=m.n_batches, steady=m.steady, drift=round(m.drift, 5), flagged=not m.steady, drifting=drifts(trace))  # fmt: skip
+    row = known | dict(mean_ms=mean, half_ms=half, steps=m.n_batches, steady=m.steady, drift=round(m.drift, 5), flagged=not m.steady)
     if row["drifting"]: return row | dict(saw=saw(trace, m))
     true = trace["true_ms"]
     ways = simple(trace["step_ms"]).items()
@@ -166,9 +192,12 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     rows = [judged(trace) for trace in (read(a.file) if a.file else make_all(a.traces, a.seed))]
-    still, moving = [r for r in rows if not r["drifting"]], [r for r in rows if r["drifting"]]
+    if not rows: refuse(f"{a.file}: there is no trace in it")
+    timed = [r for r in rows if not r.get("too_short")]
+    still, moving = [r for r in timed if not r["drifting"]], [r for r in timed if r["drifting"]]
     missed = [r["id"] for r in moving if r["saw"] > 0.02 and not r["flagged"]]
-    result = dict(traces=len(rows), drifting=len(moving), missed_drifts=missed)
+    short = [r["id"] for r in rows if r.get("too_short")]
+    result = dict(traces=len(rows), drifting=len(moving), missed_drifts=missed, too_short=short)
     if still:
         print(f"{'':37}{'(a) 30 s':>15}{'(b) 10 + 40':>15}{'(c) median 15':>15}")
         print(f"{'kind':<8}{'traces':>6}{'covered':>9}{'error':>8}{'s':>6}" + f"{'error':>9}{'s':>6}" * 3)
@@ -180,9 +209,10 @@ def main():
         seen = sum(r["saw"] > 0.02 for r in moving)
         print(f"{len(moving)} drift, {seen} of them by more than 2 % while they were timed: {len(missed)} of these not flagged")
         result |= dict(flagged_drifts=sum(r["flagged"] for r in moving), found_drifts=sum(r["drift"] != 0 for r in moving))
+    if short: print(f"{len(short)} too short to be timed at all, and counted nowhere above, such as {short[0]}")
     about = dict(rsg_version=__version__, python=platform.python_version(), date=time.strftime("%Y-%m-%d"), seed=None if a.file else a.seed)
     print(json.dumps(result | about | dict(by_trace=rows)))
-    sys.exit(bool(missed) or bool(still) and (result["covered"] < 0.93 or result["error_median"] > 0.005))
+    sys.exit(bool(missed) or not timed or bool(still) and (result["covered"] < 0.93 or result["error_median"] > 0.005))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARK = Path(__file__).resolve().parent.parent / "benchmarks" / "coverage.py"
 
 
@@ -45,3 +47,25 @@ def test_a_short_trace_is_measured_to_its_end(tmp_path):
     code, found = coverage(tmp_path, [trace("short", n=60)])
     (row,) = found["by_trace"]
     assert 0.9 < row["mean_ms"] / 20 < 1.1 and not row["steady"]
+
+
+def test_a_trace_that_is_over_before_anything_was_timed_is_named(tmp_path):
+    code, found = coverage(tmp_path, [trace("flat"), trace("stub", n=3)])
+    assert (found["too_short"], found["covered"], len(found["by_trace"])) == (["stub"], 1.0, 2)
+
+
+WRONG = {
+    "": "there is no trace",
+    '{"id": "a", "step_ms": [1,': "line 1: it is not JSON",
+    "[1, 2]": "it is no object",
+    '{"step_ms": [1]}': "no `id`",
+    '{"id": "a", "step_ms": ["1"], "true_ms": 1}': "`step_ms`",
+    '{"id": "a", "step_ms": [1], "true_ms": 0}': "`true_ms`",
+}
+
+
+@pytest.mark.parametrize("line, words", WRONG.items())
+def test_what_is_no_trace_is_one_line(line, words, tmp_path):
+    (tmp_path / "x.jsonl").write_text(line)
+    done = subprocess.run([sys.executable, BENCHMARK, tmp_path / "x.jsonl"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and words in done.stderr
