@@ -367,7 +367,7 @@ def _plan(n: int, n_batches: int | None) -> Iterator[int]:
     return chain(repeat(n, n_batches // n), [n_batches % n] if n_batches % n else [])
 
 
-GROWN = 0.01  # what a trend may become until the limit
+GROWN = LEAST_DRIFT  # what a trend may become until the limit
 
 
 class UntilSure:
