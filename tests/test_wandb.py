@@ -319,7 +319,10 @@ def test_nothing_of_the_host_reaches_the_server(server, tmp_path):
     journal.append(point())
     names = "NOTES HOST USERNAME USER_EMAIL PROGRAM NAME RUN_GROUP TAGS RUN_ID GIT_REMOTE_URL GIT_COMMIT JOB_NAME ENTITY PROJECT SWEEP_ID"
     env = {f"WANDB_{name}": "MARKER" for name in names.split()}
-    env |= dict.fromkeys(("USER", "LOGNAME", "HOSTNAME", "EMAIL", "MY_SECRET"), "MARKER")
+    more = "NOTEBOOK_NAME DOCKER IMAGE LAUNCH CODE_DIR ARTIFACT_DIR X_EXTRA_HTTP_HEADERS _EXTRA_HTTP_HEADERS JOB_TYPE RESUME TEAM"
+    env |= {f"WANDB_{name}": "MARKER" for name in more.split()}
+    env |= dict.fromkeys(("USER", "LOGNAME", "HOSTNAME", "EMAIL", "MY_SECRET", "JPY_SESSION_NAME", "COLAB_NOTEBOOK_ID"), "MARKER")
+    env |= dict.fromkeys(("SLURM_JOB_ID", "SLURM_JOB_NAME", "GITHUB_REPOSITORY", "KUBERNETES_SERVICE_HOST", "CONTAINER_API_KEY"), "MARKER")
     env |= dict(WANDB_SAVE_CODE="true", WANDB_CONSOLE="wrap", WANDB_MODE="offline", HOME=str(home.parent), TMPDIR=str(home))
     env |= dict(JOURNAL=str(journal.path), PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
     command = [sys.executable, "-c", MARKED, "MARKER"]
@@ -328,6 +331,7 @@ def test_nothing_of_the_host_reaches_the_server(server, tmp_path):
     seen = b"".join(server.seen)
     assert b"rsg_line" in seen and b"MARKER" not in seen
     assert KEY.encode() not in seen
+    assert b"PUT /" not in seen and b"wandb-metadata" not in seen  # no file is uploaded
     assert f'"{os.uname().nodename}"'.encode() not in seen  # quoted: a name of two letters is part of many words
     assert [p.name for p in home.iterdir() if p.name.startswith("rsg-")] == []  # the scratch folder is gone
 
