@@ -4,7 +4,7 @@
 
 Each line: the records; wall seconds, CPU seconds and peak memory of the table alone (rows, keys, best batches) and of the whole page
 (`rsg report`, with all its processes). Records are synthetic (tests/synthetic.py). The last line is a JSON object; linear: the CPU seconds
-that a further record costs at the end, over those at the beginning.
+of the table that a record costs in the largest count, over those in the one before.
 Exit 1: the last count took more than 30 s or 1 GB, or grew faster than the number of records.
 """
 
@@ -23,11 +23,11 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 MOST_S, MOST_BYTES = 30.0, 1e9
 TABLE = """
 import resource, sys, time
-began = time.perf_counter()
 from ready_steady_go.sections import load
+began, used = time.perf_counter(), time.process_time()
 data = load([sys.argv[1]])
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(time.perf_counter() - began, time.process_time(), memory, len(data.rows), len(data.best))
+print(time.perf_counter() - began, time.process_time() - used, memory, len(data.rows), len(data.best))
 """
 
 
@@ -41,27 +41,31 @@ def journal(path, n):
         f.writelines(to_line(r) + "\n" for r in many(n))
 
 
-def memory_of(pid):
-    "Bytes that a process and all that it started hold at this moment."
+def tree(pid):
+    "A process and all that it started, and are there at this moment: id, bytes held, CPU seconds."
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     except (OSError, ValueError):
-        return 0
-    return pages * resource.getpagesize() + sum(memory_of(int(child)) for child in children)
+        return
+    yield pid, pages * resource.getpagesize(), (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    for child in children:
+        yield from tree(int(child))
 
 
 def watched(command, cwd):
     "Run it: wall seconds, CPU seconds, and the most bytes that all its processes held together."
-    cpu_s = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    began, before, most = time.perf_counter(), cpu_s(), 0
+    began, cpu_s, most = time.perf_counter(), {}, 0
     child = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while child.poll() is None:
-        most = max(most, memory_of(child.pid))
+        seen = list(tree(child.pid))
+        most = max(most, sum(held for _, held, _ in seen))
+        cpu_s |= {pid: seconds for pid, _, seconds in seen}
         time.sleep(0.05)
     if child.returncode:
         sys.exit(f"{command}: exit code {child.returncode}")
-    return time.perf_counter() - began, cpu_s() - before, most
+    return time.perf_counter() - began, sum(cpu_s.values()), most
 
 
 def measured(n, folder):
@@ -96,8 +100,8 @@ def main():
         for n in counts:
             found.append(measured(n, Path(folder)))
             print(line(found[-1]), flush=True)
-    cost = [(b["page_cpu_s"] - a["page_cpu_s"]) / (b["records"] - a["records"]) for a, b in zip(found, found[1:])]
-    linear = round(cost[-1] / cost[0], 2) if len(cost) > 1 and cost[0] > 0 else None
+    cost = [one["table_cpu_s"] / one["records"] for one in found]
+    linear = round(cost[-1] / cost[-2], 2) if len(cost) > 1 else None
     last = found[-1]
     ok = last["page_s"] <= MOST_S and last["page_bytes"] <= MOST_BYTES and (linear is None or linear < 1.5)
     about = dict(load=os.getloadavg()[0], cores=os.cpu_count(), date=time.strftime("%Y-%m-%d", time.gmtime()))

@@ -8,7 +8,7 @@ __all__ = ['MOST_TEXT', 'FORMULA', 'MAKES_KEY', 'VERSIONS', 'BOX', 'SEEN', 'COLU
            'table_of', 'complete', 'candidates', 'best', 'by_gpu', 'Average', 'averages', 'Place', 'places',
            'not_ranked', 'counts', 'published', 'beside']
 
-# %% ../nbs/20_report.ipynb #9a4fcdd5
+# %% ../nbs/20_report.ipynb #4bd0c5f3
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -22,7 +22,7 @@ from .guard import precision_of, read_table, verdicts
 from .record import SKIPPED_OOM, Record, comparison_key
 from .spec import Spec, fused_anyway
 
-# %% ../nbs/20_report.ipynb #2b165fbb
+# %% ../nbs/20_report.ipynb #7a775bf0
 MOST_TEXT = 120  # characters of a text that is shown
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet's formula begins
 
@@ -32,6 +32,8 @@ def plain(
     most: int = MOST_TEXT,  # characters
 ) -> str:
     "The text as one line of characters that can be seen."
+    if isinstance(text, str) and len(text) <= most and text.isprintable() and text == text.strip() and "  " not in text:
+        return text  # as nearly all are
     text = " ".join("".join(c if c.isprintable() or c in "\u200d\ufe0f" else " " for c in str(text)[: 8 * most]).split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
@@ -46,7 +48,7 @@ def md_text(text: str) -> str:
     text = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
-# %% ../nbs/20_report.ipynb #74c6c549
+# %% ../nbs/20_report.ipynb #747b5c72
 _CPU = re.compile(r"\b(xeon|epyc|ryzen|threadripper|opteron|core|atom|processor|cpu|neoverse|graviton)\b", re.I)
 _CPU_NOISE = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|\d+-core|with radeon graphics|intel|amd|genuine)\b|@.*$", re.I)
 _GPU_NOISE = re.compile(
@@ -78,7 +80,7 @@ def short_name(
     parts = [rest, laptop.strip(), socket and socket[0].upper(), size and f"{size[1]}G"]
     return plain(" ".join(p for p in parts if p) if rest else name, 40)
 
-# %% ../nbs/20_report.ipynb #fdad287b
+# %% ../nbs/20_report.ipynb #450c3ddc
 MAKES_KEY = tuple(f.name for f in fields(Spec) if f.name not in ("bs", "seed"))
 VERSIONS = ("rsg_version", "pytorch", "cuda", "driver")
 # what tells two boxes apart, as far as a record says it
@@ -175,7 +177,7 @@ def table_of(
     data = {name: _typed(name, values) for name, values in zip(COLUMNS, columns)}
     return pd.DataFrame(data | dict(said=np.array(said, dtype=object), mine=np.full(len(said), mine)))
 
-# %% ../nbs/20_report.ipynb #11204578
+# %% ../nbs/20_report.ipynb #9ffdbf4d
 RESULT, SOAK, LOOK, UNSTEADY, IMPOSSIBLE, OOM, FAILED = "result", "soak", "short look", "unsteady", "impossible", "out of memory", "failed"
 
 
@@ -252,7 +254,7 @@ def complete(
     t["status"] = _status(t)
     return _named(t)
 
-# %% ../nbs/20_report.ipynb #fe6ccd8d
+# %% ../nbs/20_report.ipynb #09bdef8e
 _SAYS = dict(
     mode="{}",
     size="{} px",
@@ -311,7 +313,7 @@ def _named(t: pd.DataFrame) -> pd.DataFrame:
     t["versions"] = t.group.map(versions).astype(object)
     return t
 
-# %% ../nbs/20_report.ipynb #a3ad29e1
+# %% ../nbs/20_report.ipynb #94593008
 def candidates(
     table: pd.DataFrame,  # `complete`
     status: str = RESULT,
@@ -343,7 +345,7 @@ def best(
     tops = order.drop_duplicates(["key", "box"])
     return tops.assign(throughput=tops.middle).drop(columns=["middle", "low", "high", "off"])
 
-# %% ../nbs/20_report.ipynb #884191ce
+# %% ../nbs/20_report.ipynb #ab7e6025
 def by_gpu(
     tops: pd.DataFrame,  # of `best`
     value: str = "throughput",
@@ -373,7 +375,7 @@ def by_gpu(
     out["bs"] = [f"{a:.0f}" if a == b else f"{a:.0f}–{b:.0f}" for a, b in zip(out.bs_low, out.bs_high)]
     return out.drop(columns=["least", "most", "bs_low", "bs_high"])
 
-# %% ../nbs/20_report.ipynb #eff40ce0
+# %% ../nbs/20_report.ipynb #2501cc68
 @dataclass(frozen=True)
 class Average:
     "GPUs over the same models."
@@ -401,7 +403,7 @@ def averages(
         found.append(Average(versions, precision, shares, list(core.columns), lacking))
     return sorted(found, key=lambda a: -len(a.shares))
 
-# %% ../nbs/20_report.ipynb #5d937bf1
+# %% ../nbs/20_report.ipynb #103b6655
 ENOUGH = 3  # other boxes that a percentile takes
 
 
@@ -450,7 +452,7 @@ def places(
         found.append(Place(own.what, own.precision, own.gpu, own.throughput / middle, error, len(same), rank, tuple(_reasons(own))))
     return found
 
-# %% ../nbs/20_report.ipynb #025a7247
+# %% ../nbs/20_report.ipynb #caf0a992
 def not_ranked(
     table: pd.DataFrame,  # `complete`
 ) -> pd.DataFrame:
@@ -475,7 +477,7 @@ def counts(
     }
     return ", ".join(f"{n[kind]:,} {name}" for kind, name in names.items() if kind in n)
 
-# %% ../nbs/20_report.ipynb #281bc1ac
+# %% ../nbs/20_report.ipynb #fb1f3ff1
 def published(
     path: str,  # CSV with the columns of `rsg check`
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:  # those that are not refused; id and why of those that are
