@@ -149,7 +149,7 @@ def run(
             store_widget_state=False,
         )
         try:
-            with client.setup_kernel(env=env):
+            with client.setup_kernel(env=env, cleanup_kc=True):  # or the kernel outlives the report, since its manager is ours
                 for i, cell in enumerate(nb.cells):
                     client.execute_cell(cell, i)
         except CellExecutionError as error:

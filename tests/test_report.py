@@ -330,6 +330,15 @@ def test_the_executed_notebook_runs_again(written):
     assert not [o for c in nb.cells for o in c.get("outputs", []) if o.output_type == "error"]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are read from /proc")
+def test_nothing_that_ran_the_notebook_outlives_it():
+    children = lambda: set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    before = children()
+    nb = page.run(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]))
+    assert nb.cells[0].outputs[0].data["text/plain"] == "2"
+    assert children() <= before
+
+
 MISTAKES = {
     "no such journal": (["nowhere.jsonl"], "there is no such journal"),
     "a folder": (["."], "it is a folder"),
