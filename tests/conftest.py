@@ -1,6 +1,6 @@
 """The whole suite runs in a worker per core, each of which keeps to its own: what one test starts slows no other one down.
 
-`pytest -n 0` runs it in one process, as do `pytest tests/test_x.py` and `pytest --cov`; `-n 2 --dist loadgroup` asks for two workers.
+`pytest -n 0` runs it in one process, as do `pytest tests/test_x.py` and `pytest --cov`; `-n 2 --dist loadfile` asks for two workers.
 """
 
 import os
@@ -22,7 +22,7 @@ def pytest_cmdline_main(config):
     alone = config.option.usepdb or getattr(config.option, "cov_source", None)  # pytest-cov wants to know it before this file is read
     whole = all(Path(arg).is_dir() for arg in config.args)
     if getattr(config.option, "numprocesses", 0) is None and whole and len(cores()) > 1 and not alone:
-        config.option.numprocesses, config.option.dist = min(MOST_WORKERS, len(cores())), "loadgroup"
+        config.option.numprocesses, config.option.dist = min(MOST_WORKERS, len(cores())), "loadfile"  # what a file makes once is made once
 
 
 def pytest_configure(config):
@@ -30,12 +30,3 @@ def pytest_configure(config):
     if hasattr(config, "workerinput") and cores():
         me, n = int(config.workerinput["workerid"].removeprefix("gw")), int(config.workerinput["workercount"])
         if n <= len(cores()): os.sched_setaffinity(0, cores()[me::n])
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    "Tests of a file that share a fixture stay in one worker: it is made once, and used in the order of the file."
-    for item in items:
-        fixtures = [f for found in item._fixtureinfo.name2fixturedefs.values() for f in found]
-        if any(f.scope in ("module", "session") and f.baseid.endswith(".py") for f in fixtures):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))

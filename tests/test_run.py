@@ -132,9 +132,8 @@ def test_a_full_disk_is_said_and_nothing_is_overwritten(tmp_path):
     (tmp_path / "rsg-results.jsonl").write_text('{"schema":1,"model":"resnet50"}\n')
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
     env = {k: v for k, v in os.environ.items() if not k.startswith("COV")}  # whose own file would not fit either
-    done = subprocess.run(
-        command(*TINY, "--bs", "2,4", "--n-batches", "1"), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, preexec_fn=limit
-    )
+    pipes = dict(cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command(*TINY, "--bs", "2,4", "--n-batches", "1"), preexec_fn=limit, **pipes)
     assert done.returncode == 1
     assert "rsg: cannot write the journal rsg-results.jsonl: No space left" in done.stderr and "Traceback" not in done.stderr
     assert (tmp_path / "rsg-results.jsonl").read_text() == '{"schema":1,"model":"resnet50"}\n'
