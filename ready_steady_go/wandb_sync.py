@@ -300,7 +300,7 @@ PATIENCE = dict(  # whole seconds: the client cuts the rest off, and takes 0 for
     x_file_transfer_retry_max=1,
 )  # fmt: skip
 PACKAGE = "'wandb>=0.28,<0.32'"
-PAGE = 200  # runs in an answer: more take memory in three processes
+PAGE = 500  # runs in an answer: fewer take more time, more take more memory in three processes
 SWEEP = 50  # runs that are forgotten at once
 ASKED = 200  # runs that are asked for by name at once
 LATER_S = (0, 1, 2, 4)  # W&B shows what it was sent a little later: seconds to wait before each look
