@@ -301,7 +301,7 @@ PATIENCE = dict(  # whole seconds: the client cuts the rest off, and takes 0 for
 )  # fmt: skip
 PACKAGE = "'wandb>=0.28,<0.32'"
 PAGE = 500  # runs in an answer: fewer take more time, more take more memory in three processes
-SWEEP = 50  # runs that are forgotten at once
+SWEEP = 100  # runs that are forgotten at once
 ASKED = 200  # runs that are asked for by name at once
 LATER_S = (0, 1, 2, 4)  # W&B shows what it was sent a little later: seconds to wait before each look
 
@@ -446,6 +446,7 @@ class Client:
     def pull(self) -> None:
         "Read a project's runs; what is ours goes on as it is."
         self.go_online()
+        os.environ["WANDB_DIR"] = os.devnull  # the client makes a folder for each run that it reads, unless it cannot
         try:
             self.read()
         except Exception as error:
