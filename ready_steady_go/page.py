@@ -147,6 +147,7 @@ def run(
             km=_manager(folder),
             resources=dict(metadata=dict(path=folder)),
             store_widget_state=False,
+            shutdown_kernel="immediate",  # it has nothing to say any more, and a second to say it in
         )
         try:
             with client.setup_kernel(env=env, cleanup_kc=True):  # or the kernel outlives the report, since its manager is ours

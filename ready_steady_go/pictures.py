@@ -255,7 +255,6 @@ def _finish(ax, y: float, ticks, unit: str, heads: list) -> None:
     ax.grid(axis="y", visible=False)
     ax.tick_params(length=0)
     ax.set_xlim(0, 1.0)
-    ax.relim()
     wide, room = ax.get_position().width * WIDTH, 0.12 + 0.066 * max((len(t.get_text()) for t in ax.texts if t not in heads), default=0)
     ax.set_xlim(0, max(1e-12, ax.dataLim.x1) * wide / max(wide - room, 0.3 * wide))
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
@@ -363,9 +362,9 @@ def stacked_picture(
 def _curve(ax, memory_ax, points: pd.DataFrame, precision: str) -> None:
     "The points of one precision on one box."
     color, there = _color(precision), points[points.throughput > 0].sort_values("bs")
-    line = there.groupby("bs").agg(throughput=("throughput", "median"), memory=("peak_mem_bytes", "median")).reset_index()
-    ax.plot(line.bs, line.throughput, color=color, linewidth=1.6, zorder=3)
-    memory_ax.plot(line.bs, line.memory / 2**30, color=color, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=2)
+    line = there.groupby("bs")[["throughput", "peak_mem_bytes"]].median()
+    ax.plot(line.index, line.throughput, color=color, linewidth=1.6, zorder=3)
+    memory_ax.plot(line.index, line.peak_mem_bytes / 2**30, color=color, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=2)
     for sure in (False, True):
         some = there[there.status.eq(RESULT) == sure]
         ax.errorbar(

@@ -263,7 +263,7 @@ def from_line(
         raise UserError(f"a record has schema {row['schema']}, this rsg knows {SCHEMA}: pip install --upgrade ready_steady_go")
     record = object.__new__(Record)  # a frozen dataclass of 130 fields takes a hundred times as long to fill them one by one
     known = row if row.keys() <= UNKNOWN.keys() else {k: v for k, v in row.items() if k in UNKNOWN}
-    record.__dict__.update(UNKNOWN | known)
+    object.__setattr__(record, "__dict__", UNKNOWN | known)
     return record
 
 # %% ../nbs/04_record.ipynb #029ecb5f
