@@ -107,7 +107,8 @@ def _figure(height: float, left: float, n: int = 1, top: float = 0.55, bottom: f
 
 def _title(fig: Figure, text: str) -> None:
     "A title at the left edge."
-    fig.text(0.008, 1 - 0.07 / fig.get_figheight(), plain(text, 64), fontweight="bold", fontsize=11, va="top")
+    text = plain(text, 72)
+    fig.text(0.008, 1 - 0.07 / fig.get_figheight(), text, fontweight="bold", fontsize=11 * min(1, 50 / max(1, len(text))), va="top")
 
 
 def _legend(fig: Figure, handles: list, columns: int = 6, **where) -> None:
@@ -209,7 +210,8 @@ class Part:
 def _tick(row_names: list[str], gpus: pd.DataFrame) -> list[str]:
     "Labels of rows: the GPU, and how many boxes there are of it."
     boxes = gpus.groupby("gpu").boxes.max()
-    return [plain(name, 30) + (f" ({boxes[name]:.0f} boxes)" if boxes[name] > 1 else "") for name in row_names]
+    said = {name: f" ({n:.0f} boxes)" if n > 1 else "" for name, n in boxes.items()}
+    return [plain(name, 32 - len(said[name])) + said[name] for name in row_names]
 
 
 def bars(

@@ -72,14 +72,14 @@ def short_name(
     if not name or not name.strip():
         return "unknown device"
     if _CPU.search(name):
-        return plain(_short_cpu(name), 40)
+        return plain(_short_cpu(name))
     words, laptop = name.replace("-", " ").replace("_", " "), " Laptop" if re.search(r"\blaptop\b", name, re.I) else ""
     size, socket = _SIZE.search(words), _SOCKET.search(words)
     rest = _GPU_NOISE.sub(" ", _SIZE.sub(" ", _SOCKET.sub(" ", words), count=1))
     rest = re.sub(r"\bquadro rtx\b", "Quadro", re.sub(r"\b(gtx|rtx) (?=titan)", "", rest, flags=re.I), flags=re.I)
     rest = " ".join(_GPU_SERIES.sub("", rest).split())
     parts = [rest, laptop.strip(), socket and socket[0].upper(), size and f"{size[1]}G"]
-    return plain(" ".join(p for p in parts if p) if rest else name, 40)
+    return plain(" ".join(p for p in parts if p) if rest else name)  # pictures cut it; two GPUs must not become one
 
 # %% ../nbs/20_report.ipynb #450c3ddc
 MAKES_KEY = tuple(f.name for f in fields(Spec) if f.name not in ("bs", "seed"))

@@ -20,7 +20,7 @@ from ready_steady_go import page, record, sections
 from ready_steady_go.journal import Journal
 from ready_steady_go.pictures import best_picture
 from ready_steady_go.record import make_record, sealed, to_line
-from ready_steady_go.report import UNSTEADY, best, by_gpu, complete, places, published, table_of
+from ready_steady_go.report import UNSTEADY, best, by_gpu, complete, places, published, short_name, table_of
 from ready_steady_go.sections import Data, Table
 from ready_steady_go.spec import Spec, UserError
 
@@ -113,6 +113,12 @@ def test_several_boxes_are_a_median_and_a_spread():
     (gpu,) = by_gpu(tops).itertuples()
     rates = sorted(tops.throughput)
     assert (gpu.boxes, gpu.low, gpu.middle, gpu.high) == (3, *rates)
+
+
+def test_two_gpus_with_long_names_are_not_taken_for_one():
+    long = "NVIDIA GeForce RTX with a name that does not fit below a picture 9000"
+    names = [short_name(long), short_name(f"{long} Ti SUPER")]
+    assert names[0] != names[1] and names[1].endswith("Ti SUPER")
 
 
 def test_your_box_among_others():
