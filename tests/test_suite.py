@@ -203,6 +203,7 @@ def test_details_of_what_was_published():
     ways = {(s.precision, s.mode, s.torchscript, s.compile) for s in specs("inference")}
     assert ways == {(p, "infer", *way) for p in ("fp32", "fp16") for way in ((False, None), (True, None), (False, "inductor"))}
     assert len({s.model for s in specs("inference")}) >= 5
+    assert all(r.sizes == [1, 2, 4, 8] for r in load("inference").runs)
     assert set(SHIPPED) | {"inference"} == set(shipped())
 
 
