@@ -434,7 +434,8 @@ def prices(data: Data) -> list:
             title = f"{same.what.iloc[0]}, {kind}"
             items.append(value_picture(same, "samples_per_usd", title, "samples for a dollar", slug("price", title, group)))
     days = _period(t.usd_time).strip(", ")
-    said = f"Prices as told by {', '.join(sorted(set(t.usd_from.dropna())))}{', ' * bool(days)}{days}. A price is of that moment."
+    told = sorted(set(t.usd_from.dropna().replace("typed", "what was typed")))
+    said = f"Prices from {', '.join(told)}{', ' * bool(days)}{days}. A price is of that moment."
     return [
         *items,
         Line(said),
