@@ -121,12 +121,14 @@ WAYS = dict(
 )  # fmt: skip
 
 
-def params_of(spec):
-    "The number of parameters, counted on the meta device."
+def params_of(spec, has_fewer_blocks):
+    "The number of parameters, counted on the meta device; an error where blocks were left out and the rest does not fit together."
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return sum(p.numel() for p in load(spec.family).build(spec, "meta").model.parameters())
+        work = load(spec.family).build(spec, "meta")
+        if has_fewer_blocks: work.model(work.draw(2)[0])
+        return sum(p.numel() for p in work.model.parameters())
 
 
 @contextmanager
@@ -136,7 +138,7 @@ def smallest(family, name, task):
         with shrink(how):
             try:
                 spec = resolve(Spec(model=f"{family}:{name}", task=task, **options))
-                params = params_of(spec)
+                params = params_of(spec, family == "timm" and how)
             except Slow: raise
             except Exception: continue  # it cannot be had so small
             if params > MOST_PARAMS: continue

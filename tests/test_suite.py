@@ -17,7 +17,7 @@ from ready_steady_go.machine import Machine
 from ready_steady_go.measure import Measurement
 from ready_steady_go.record import make_record
 from ready_steady_go.spec import UserError
-from ready_steady_go.suite import SuiteScreen, load, parse, several, shipped, table
+from ready_steady_go.suite import SuiteScreen, grids, load, parse, several, shipped, table
 from ready_steady_go.supervise import Runner
 
 TOY = Machine(device="cuda", device_name="Toy GPU", gpu_mem=24 * 10**9, pytorch="2.4.1", cuda="12.1", driver="550.54")
@@ -94,8 +94,11 @@ def test_lists_are_all_combinations_and_what_is_refused_does_not_end_it(journal,
     assert (refused.model, refused.bs) == ("c", 8) and "--fp32 is what it has" in refused.error
     lines = out[out.index("\nsuite my\n") :].strip().splitlines()
     assert lines[1].split() == ["model", "tokens", "batch", "samples/s", "tokens/s", "memory"]
-    assert [line.split()[:2] for line in lines[2:]] == [[m, p] for m, p, *_ in ALL]
-    assert sum("does not fit" in line for line in lines) == 4
+    rows, grids = lines[2 : 2 + len(ALL)], lines[2 + len(ALL) :]
+    assert [line.split()[:2] for line in rows] == [[m, p] for m, p, *_ in ALL]
+    assert sum("does not fit" in line for line in rows) == 4
+    assert grids[0] == "" and [line.split(":")[0] for line in grids if "memory" in line] == ["a fp32", "b fp32"]
+    assert grids[-1].startswith("~ unsteady: not known to 0.5 %")  # a toy is not timed for long enough
     assert max(map(len, lines)) <= 80
     assert "5 of 5: c fp16" in out
 
@@ -125,7 +128,8 @@ def test_a_batch_size_of_another_run_is_not_in_the_table(journal, capsys):
     capsys.readouterr()
     assert go(journal, text="[[run]]\nmodel = 'a'\nbs = [8, 16]") == (0, [("a", "fp32", 64, 16)])
     out = capsys.readouterr().out
-    assert [line.split()[2] for line in out[out.index("\nsuite my\n") :].strip().splitlines()[2:]] == ["8", "16"] and " 24 " not in out
+    lines = out[out.index("\nsuite my\n") :].strip().splitlines()
+    assert lines[1].startswith("model in fp32 ") and [line.split()[1] for line in lines[2:4]] == ["8", "16"] and " 24 " not in out
 
 
 def test_a_missing_package_is_said_before_the_first_point_and_the_rest_runs(journal, capsys):
@@ -166,14 +170,74 @@ def test_what_is_typed_wins_over_the_file(journal):
     assert [(r.n_batches, r.n_seconds) for r in journal.read()] == [(7, None), (None, 3)]
 
 
+def result(run, bs, noise=0.0, **more):
+    "A record of a run of a suite."
+    spec = replace(suite.ask_of(run, device=None, out="x").specs[0], bs=bs, **more)
+    if bs * (spec.seq_len or 1) > 4096: return make_record(spec, TOY, outcome="oom")
+    if bs == 7: return make_record(spec, TOY, outcome="failed:CompileFailed")
+    return make_record(spec, TOY, Measurement(bs=bs, windows=[(100, 1 + i * noise) for i in range(12)]), peak_mem_bytes=bs * 10**9)
+
+
+def grid_of(text, sizes, noise=0.0):
+    "The grids of a suite in which all was measured."
+    s = parse(text, "my", "my.toml")
+    return grids(s, [(r, [result(r, bs, noise) for bs in sizes if bs in r.sizes]) for r in s.runs])
+
+
+def test_a_grid_has_batch_sizes_down_and_tokens_across():
+    lines = grid_of("[[run]]\nmodel = 'gpt2'\nseq-len = [128, 512]\nbs = [1, 7, 8, 16]", (1, 8, 16, 7))
+    assert lines == [
+        "",
+        "gpt2 fp32: samples/s and memory by batch and tokens",
+        " batch             128            512",
+        "     1   100   0.9 GiB  100   0.9 GiB",
+        "     7          failed         failed",
+        "     8   800   7.5 GiB  800   7.5 GiB",
+        "    16  1600  14.9 GiB   does not fit",
+    ]
+
+
+def test_a_grid_marks_what_was_not_steady_and_says_what_is_missing():
+    text = "model = 'gpt2'\n[[run]]\nseq-len = [128, 256]\nbs = [1, 8]\n[[run]]\nseq-len = 512\nbs = [1, 2]"
+    lines = grid_of(text, (1, 2, 8), 0.02)
+    assert [len(line.split("GiB")) - 1 for line in lines[3:]] == [3, 1, 2]
+    assert all(line.count("~") == line.count("GiB") for line in lines)
+    assert lines[4].split()[:3] == ["2", "-", "-"] and lines[5].split()[-1] == "-"
+
+
+def test_a_grid_that_is_too_wide_goes_on_below():
+    lines = grid_of("[[run]]\nmodel = 'gpt2'\nseq-len = [16, 32, 64, 128, 256, 512]\nbs = [1, 2]", (1, 2), 0.02)
+    heads = [line.split() for line in lines if line.split()[:1] == ["batch"]]
+    assert [n for _, *row in heads for n in row] == ["16", "32", "64", "128", "256", "512"] and len(heads) > 1
+    assert max(map(len, lines)) <= suite.WIDTH
+
+
+@pytest.mark.parametrize("text", [
+    "model = 'a'\nbs = [1, 8]",  # nothing that differs
+    "model = 'gpt2'\nseq-len = [128, 256]\nbs = 8",  # one batch size
+    "model = 'gpt2'\nseq-len = [128, 256]\nbs = 'auto'",
+    "model = ['gpt2', 'bert-base']\nbs = [1, 8]",
+])  # fmt: skip
+def test_there_is_no_grid_where_there_is_nothing_to_lay_out(text):
+    s = parse("[[run]]\n" + text, "my", "my.toml")
+    assert grids(s, [(r, [result(r, bs) for bs in (1, 8)]) for r in s.runs]) == []
+
+
+def test_names_that_must_be_cut_keep_their_precision():
+    run = "[[run]]\nmodel = 'gpt2-medium-of-a-very-long-name'\nseq-len = [128, 256]\nprecision = ['fp16', 'fp32']"
+    s = parse("show = ['tokens/s', 'it/s']\n" + run, "my", "my.toml")
+    lines = table(s, [(r, [result(r, 8, 0.02)]) for r in s.runs])
+    assert all("… fp" in line for line in lines[1:]) and max(map(len, lines)) <= suite.WIDTH
+
+
 def test_epochs_are_computed_from_the_rate():
     s = load("distilbert")
     (fp16, _) = s.runs
     spec = replace(suite.ask_of(fp16, device=None, out="x").specs[0], bs=32)
     r = make_record(spec, TOY, Measurement(bs=32, windows=[(10, 0.625)] * 12))  # 16 it/s
     row = table(s, [(fp16, [r])])
-    assert row[1].split()[:2] == ["distilbert-base-cased", "fp16"] and float(row[1].split()[4]) == 16
-    assert float(row[1].split()[5]) == pytest.approx(3 * 3125 / 16, abs=1)
+    assert row[0].startswith("model in fp16 ") and row[1].split()[0] == "distilbert-base-cased" and float(row[1].split()[3]) == 16
+    assert float(row[1].split()[4]) == pytest.approx(3 * 3125 / 16, abs=1)
     assert row[-1].startswith("3 epochs of 3,125 steps: computed")
 
 
