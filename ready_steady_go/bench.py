@@ -45,11 +45,11 @@ from ready_steady_go.knobs import (
     prepared,
     settle,
 )
-from .machine import cpu_cores, look_at
+from .machine import cpu_cores, look_at, thread_times, waited_share
 from .measure import TARGET, Measurement, UntilFlat, burst_and_sustained, measure
 from .passes import passes
 from .record import Record, make_record
-from .sensors import Gpu, Meter, address, open_gpu, sample
+from .sensors import Gpu, Meter, address, contention, open_gpu, sample
 from .spec import Spec, UserError
 from .stress import arch_trouble, matmul_ceiling
 from .workload import Workload, trouble
@@ -65,15 +65,18 @@ class Around:
     ):
         self.memory, self.meter, self.wall_s, self.energy = PeakMemory(device), Meter(gpu), 0.0, (None, None)
         self.compiled: tuple[dict, dict] = {}, {}  # what torch.compile had counted before and after
+        self.threads: tuple[dict, dict] = {}, {}  # their times before and after
 
     def __enter__(self):
         self.compiled = compilations(), {}
+        self.threads = thread_times(), {}
         self.memory.warmed_up()
         self.meter.start()
         self.wall_s = -time.perf_counter()
 
     def __exit__(self, *error):
         self.wall_s += time.perf_counter()
+        self.threads = self.threads[0], thread_times()
         self.energy = self.meter.stop()
         self.compiled = self.compiled[0], compilations()
 
@@ -291,7 +294,7 @@ class Bench:
         fields |= around.fields(m)
         if spec.cuda_graph:
             fields["peak_mem_steady_bytes"] = None  # what lies in a graph was taken when it was captured
-        return m, fields, found or compiled_again(around.compiled)
+        return m, fields, (found or compiled_again(around.compiled)) + contention(waited_share(*around.threads))
 
     def _settled(self, step, spec: Spec, tell) -> tuple[dict, list[dict]]:
         "What torch.compile took, and how often it had to leave the model to Python; there are signs of life meanwhile."

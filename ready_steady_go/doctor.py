@@ -389,7 +389,7 @@ def make_report(
     shares = {p: rates[p]["tflops"] / top if top else None for p, top in peaks.items()}
     unchecked = not seen["findings"] and not measured.get("repeat")  # nobody is healthy whom nobody has looked at
     findings = seen["findings"] + [UNCHECKED] * unchecked + wrong_results(measured.get("repeat"))
-    findings += slow_matmul(shares, load) + slow_link(measured.get("link"), gpu, load)
+    findings += slow_matmul(shares, load) + slow_link(measured.get("link"), gpu, load) + sensors.contention(measured.get("waited"))
     values = _values(machine, measured, gpu or {}, load or {}, price or {})
     return dict(
         rsg_version=__version__, healthy=not findings, findings=findings, required=[verdict(rule, values, findings) for rule in rules],

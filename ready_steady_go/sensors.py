@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SM', 'MEM', 'UNCORRECTED', 'SINCE_LOAD', 'EVER', 'SLOWDOWN', 'REASONS', 'PATIENCE_S', 'LIMIT_SHARE', 'THROTTLE_SHARE',
-           'CLOCK_SHARE', 'POWER_SHARE', 'IN_USE_BYTES', 'HOLDS', 'RULES', 'FEW_PROCESSES', 'Gpu', 'open_gpu', 'gpu_at',
-           'address', 'GpuFacts', 'facts', 'reason_names', 'Sample', 'sample', 'Sampler', 'Load', 'under_load',
-           'summary', 'Meter', 'health', 'pids_max', 'host_findings']
+           'CLOCK_SHARE', 'POWER_SHARE', 'IN_USE_BYTES', 'HOLDS', 'RULES', 'FEW_PROCESSES', 'WAITED', 'Gpu', 'open_gpu',
+           'gpu_at', 'address', 'GpuFacts', 'facts', 'reason_names', 'Sample', 'sample', 'Sampler', 'Load',
+           'under_load', 'summary', 'Meter', 'health', 'pids_max', 'host_findings', 'contention']
 
 # %% ../nbs/03a_sensors.ipynb #99b8c71f
 import re
@@ -562,3 +562,16 @@ def host_findings(
         text = f"this container may use {machine.cpu_cores:g} of a core: the host may be too slow to feed the GPU"
         found.append(dict(code="few_cores", text=text))
     return found
+
+
+WAITED = 0.05
+
+
+def contention(
+    share: float | None,  # of `waited_share`
+) -> list[dict]:  # `code` and `text`
+    "Whether something else used the cores meanwhile."
+    if share is None or share <= WAITED:
+        return []
+    text = f"our threads waited for a CPU core in {share:.0%} of the time: something else uses this machine"
+    return [dict(code="cores_shared", text=f"{text}; end it, or measure again when it is quiet")]

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from .device import check_precision, clock_of, find_device, free_memory, is_oom, precision_findings, set_precision
-from .machine import cpu_cores, look_at, nvidia_driver, ram_bytes
+from .machine import cpu_cores, look_at, nvidia_driver, ram_bytes, thread_times, waited_share
 from .measure import measure, warm_up, windows
 from .sensors import address
 from .spec import PRECISIONS, UserError
@@ -418,7 +418,9 @@ def _stress(ask: dict, say: Callable[[dict], None]) -> dict:
     if trouble := arch_trouble(device):
         return dict(event="stress", no_kernels=trouble)
     beat = lambda phase, done=None: say(dict(event="beat", phase=phase, done=done or {}))
-    return dict(event="stress", done=stress(device, ask["seconds"], beat))
+    before = thread_times()
+    done = stress(device, ask["seconds"], beat)
+    return dict(event="stress", done=done | dict(waited=waited_share(before, thread_times())))
 
 
 def answer(
