@@ -19,6 +19,7 @@ def cores():
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     "Workers, unless a number of them was given or only some files are to run."
+    if hasattr(config, "workerinput"): return  # a worker has none of its own
     alone = config.option.usepdb or getattr(config.option, "cov_source", None)  # pytest-cov wants to know it before this file is read
     whole = all(Path(arg).is_dir() for arg in config.args)
     if getattr(config.option, "numprocesses", 0) is None and whole and len(cores()) > 1 and not alone:

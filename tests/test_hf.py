@@ -66,6 +66,13 @@ LIGHT = (
 
 
 @needs_transformers
+@pytest.mark.parametrize("name, task", [("vit", "classify"), ("whisper", "lm")])
+def test_what_is_not_of_text_alone_is_found_by_its_bare_name(name, task):
+    spec = resolve(Spec(model=name, layers=1))
+    assert (spec.family, spec.task, spec.size) == ("hf", task, 224 if name == "vit" else None)
+    assert name in family.names()
+
+
 @pytest.mark.parametrize("name", sorted(random.Random(5).sample(LIGHT, 10)))
 def test_a_sampled_architecture_trains_a_step(name):
     if name not in family.names(): pytest.skip("this transformers does not have it")

@@ -8,6 +8,7 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -92,3 +93,13 @@ def test_workflows_are_careful():
         used = re.findall(r"uses: (\S+)( # v[\d.]+)?", text)
         assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name) and version for name, version in used), path
         assert all("timeout-minutes" in job for job in flow["jobs"].values()), path
+
+
+def test_the_whole_suite_has_workers_and_they_have_none(monkeypatch):
+    import conftest
+
+    monkeypatch.setattr(conftest, "cores", lambda: [0, 1])
+    of = lambda args, **more: SimpleNamespace(option=SimpleNamespace(usepdb=False, numprocesses=None), args=args, **more)
+    whole, some, worker = of(["tests"]), of(["tests/test_package.py"]), of(["tests"], workerinput=dict(workerid="gw0", workercount=2))
+    for config in whole, some, worker: conftest.pytest_cmdline_main(config)
+    assert [c.option.numprocesses for c in (whole, some, worker)] == [2, None, None]

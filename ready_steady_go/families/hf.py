@@ -95,7 +95,8 @@ def architectures(
 
 def names() -> list[str]:
     "Friendly names, and then the architectures."
-    return list(FRIENDLY) + sorted({*architectures("classify"), *architectures("lm")} - FRIENDLY.keys())
+    built = {*architectures("classify"), *architectures("lm"), *(() if missing() else IMAGES)}
+    return list(FRIENDLY) + sorted(built - FRIENDLY.keys())
 
 
 def has(
