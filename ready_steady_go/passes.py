@@ -140,10 +140,14 @@ BUSY = 0.9
 
 def busy_finding(
     share: float | None,  # from `busy`
+    on_cpu: bool = False,  # where host and device are the same
 ) -> dict | None:
     "What a reader must know when the device waited."
     if share is None or share >= BUSY:
         return None
+    if on_cpu:
+        text = f"host-bound: operators ran in {share:.0%} of the time, Python and small things took the rest; a larger batch helps"
+        return dict(code="host_bound", text=text)
     text = f"host-bound: the device worked {share:.0%} of the time and waited for the host in the rest"
     return dict(code="host_bound", text=f"{text}; a larger batch or a faster CPU helps")
 
@@ -175,6 +179,6 @@ def passes(
     if mode == "train" and not step.whole:
         parts = split(step, clock_of(device), n)
     share = busy(step, device, n, m.duration / m.n_batches)
-    found = [parts and split_finding(parts, n, m.step_ms, give), busy_finding(share)]
+    found = [parts and split_finding(parts, n, m.step_ms, give), busy_finding(share, device.type == "cpu")]
     fields = vars(parts) if parts else {}
     return dict(**fields, busy=share, passes_s=time.perf_counter() - start), [f for f in found if f]
