@@ -6,8 +6,8 @@ Builds every timm model, and every architecture that transformers has for classi
 device, with the configuration that `rsg` would train. Then a seeded sample of them does one real training step on the CPU: small pictures,
 few tokens, two blocks, small experts and a small vocabulary, where the architecture can be had so. What is too large for the machine
 however small it is made counts as not working. What does not work is listed with its reason; a reason that `rsg` would not give in one
-plain line is counted as a traceback. The last line is one JSON object; exit 1 below 98 % of timm, 95 % of transformers or 95 % of the
-steps, or with a traceback.
+plain line is counted as a traceback. An error in a step is one that it gives: the point has failed, and its last words are on record. The
+last line is one JSON object; exit 1 below 98 % of timm, 95 % of transformers or 95 % of the steps, or with a traceback.
 """
 
 import argparse
@@ -121,39 +121,51 @@ WAYS = dict(
 )  # fmt: skip
 
 
-def params_of(spec, has_fewer_blocks):
-    "The number of parameters, counted on the meta device; an error where blocks were left out and the rest does not fit together."
+def looked_at(spec):
+    "The number of parameters, and whether a forward pass goes through, on the meta device."
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         work = load(spec.family).build(spec, "meta")
-        if has_fewer_blocks: work.model(work.draw(2)[0])
-        return sum(p.numel() for p in work.model.parameters())
+        params = sum(p.numel() for p in work.model.parameters())
+        try: work.model(work.draw(2)[0])
+        except Slow: raise
+        except Exception: return params, False  # what was left out was needed, or the meta device cannot do it
+        return params, True
 
 
 @contextmanager
 def smallest(family, name, task):
-    "The spec of a small model of that name, and while it lasts that model is what is built."
+    "The spec of the smallest model of that name whose parts fit together, and while it lasts that model is what is built."
+    found = []
     for shrink, how, options in WAYS[family]:
         with shrink(how):
             try:
                 spec = resolve(Spec(model=f"{family}:{name}", task=task, **options))
-                params = params_of(spec, family == "timm" and how)
+                params, goes = looked_at(spec)
             except Slow: raise
             except Exception: continue  # it cannot be had so small
             if params > MOST_PARAMS: continue
-            yield spec
-            return
-    raise UserError(f"{family}:{name}: more than {MOST_PARAMS / 1e9:g} G parameters, however small: too large for this machine")
+            found.append((shrink, how, spec))
+            if goes: break
+    else:
+        found = found[:1]
+    large = f"{family}:{name}: more than {MOST_PARAMS / 1e9:g} G parameters, however small: too large for this machine"
+    if not found: raise UserError(large)
+    shrink, how, spec = found[-1]
+    with shrink(how): yield spec
 
 
 def step(family, name, task):
-    "One real training step."
+    "One real training step. What goes wrong in it is said as `rsg` says it of a point."
+    from ready_steady_go.bench import _in_words
     from ready_steady_go.workload import TrainStep, trouble
 
     with smallest(family, name, task) as spec:
         one = TrainStep(load(family).build(spec, "cpu"), "fp32", 2)
-        one()
+        try: one()
+        except Slow: raise
+        except Exception as error: raise UserError(f"{family}:{name}: failed: {_in_words(error)}") from error
         if wrong := trouble(one): raise UserError(wrong["text"])
 
 
