@@ -87,7 +87,7 @@ def test_a_loss_that_is_no_number_is_no_result(start):
     (spec,) = runner.check([Spec(model="naughty:nan")])
     (record,) = ladder(spec, Given([2]), runner, limits=dict(n_batches=3))
     runner.end()
-    assert (record.outcome, record.throughput, record.findings[0]["code"]) == ("failed:nonfinite", None, "nonfinite")
+    assert (record.outcome, record.throughput, record.findings[-1]["code"]) == ("failed:nonfinite", None, "nonfinite")
 
 
 class Stuck(Child):
