@@ -76,8 +76,8 @@ class Around:
 
     def __exit__(self, *error):
         self.wall_s += time.perf_counter()
+        self.energy = self.meter.stop()  # at once: what is read after it costs no energy of the work
         self.threads = self.threads[0], thread_times()
-        self.energy = self.meter.stop()
         self.compiled = self.compiled[0], compilations()
 
     def fields(self, m: Measurement) -> dict:

@@ -263,7 +263,7 @@ def _cells(run: Run, r: Record, suite: Suite, names: list[str], alike: bool) -> 
     if not r.ok:
         return [*start, in_words(r.outcome)]
     extra = [SHOWN[name](r, suite) for name in suite.show]
-    return [*start, _rate(r), *extra, gib(r.peak_mem_bytes), remark(r) if r.steady else ""]
+    return [*start, _rate(r), *extra, gib(r.peak_mem_bytes), remark(r).replace("unsteady", "")]
 
 # %% ../nbs/09e_suite.ipynb #7d9e3999
 WIDTH = 80

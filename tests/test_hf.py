@@ -73,6 +73,7 @@ def test_what_is_not_of_text_alone_is_found_by_its_bare_name(name, task):
     assert name in family.names()
 
 
+@needs_transformers
 @pytest.mark.parametrize("name", sorted(random.Random(5).sample(LIGHT, 10)))
 def test_a_sampled_architecture_trains_a_step(name):
     if name not in family.names(): pytest.skip("this transformers does not have it")

@@ -94,11 +94,11 @@ def test_lists_are_all_combinations_and_what_is_refused_does_not_end_it(journal,
     assert (refused.model, refused.bs) == ("c", 8) and "--fp32 is what it has" in refused.error
     lines = out[out.index("\nsuite my\n") :].strip().splitlines()
     assert lines[1].split() == ["model", "tokens", "batch", "samples/s", "tokens/s", "memory"]
-    rows, grids = lines[2 : 2 + len(ALL)], lines[2 + len(ALL) :]
+    rows, below = lines[2 : 2 + len(ALL)], lines[2 + len(ALL) :]
     assert [line.split()[:2] for line in rows] == [[m, p] for m, p, *_ in ALL]
     assert sum("does not fit" in line for line in rows) == 4
-    assert grids[0] == "" and [line.split(":")[0] for line in grids if "memory" in line] == ["a fp32", "b fp32"]
-    assert grids[-1].startswith("~ unsteady: not known to 0.5 %")  # a toy is not timed for long enough
+    assert below[0] == "" and [line.split(":")[0] for line in below if "memory" in line] == ["a fp32", "b fp32"]
+    assert below[-1].startswith("~ unsteady: not known to 0.5 %")  # a toy is not timed for long enough
     assert max(map(len, lines)) <= 80
     assert "5 of 5: c fp16" in out
 
@@ -228,6 +228,13 @@ def test_names_that_must_be_cut_keep_their_precision():
     s = parse("show = ['tokens/s', 'it/s']\n" + run, "my", "my.toml")
     lines = table(s, [(r, [result(r, 8, 0.02)]) for r in s.runs])
     assert all("… fp" in line for line in lines[1:]) and max(map(len, lines)) <= suite.WIDTH
+
+
+def test_a_short_look_is_called_so_whether_steady_or_not():
+    s = parse("[[run]]\nmodel = 'gpt2'", "my", "my.toml")
+    looks = [replace(result(s.runs[0], 8, noise), search="probe") for noise in (0.0, 0.02)]
+    lines = table(s, [(s.runs[0], looks)])
+    assert [(line.endswith("  probe"), "~" in line) for line in lines[1:]] == [(True, False), (True, True)]
 
 
 def test_epochs_are_computed_from_the_rate():
