@@ -19,8 +19,8 @@ import time
 import warnings
 from contextlib import contextmanager
 
-from ready_steady_go.families import load, resolve
-from ready_steady_go.spec import Spec, UserError
+from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.training.families import load, resolve
 
 LEAST = dict(timm=0.98, hf=0.95, steps=0.95)
 STEP_S = 120  # seconds of work, of all threads together, that one model may take for building and stepping
@@ -158,8 +158,8 @@ def smallest(family, name, task):
 
 def step(family, name, task):
     "One real training step. What goes wrong in it is said as `rsg` says it of a point."
-    from ready_steady_go.bench import _in_words
-    from ready_steady_go.workload import TrainStep, trouble
+    from ready_steady_go.run.bench import _in_words
+    from ready_steady_go.training.workload import TrainStep, trouble
 
     with smallest(family, name, task) as spec:
         one = TrainStep(load(family).build(spec, "cpu"), "fp32", 2)
@@ -197,7 +197,7 @@ def about_this_machine():
     import importlib.metadata as metadata
     from datetime import UTC, datetime
 
-    from ready_steady_go.machine import cpu_cores
+    from ready_steady_go.box.machine import cpu_cores
 
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "timm", "transformers", "ready_steady_go"))
     return f"CPU, {cpu_cores():g} cores; {versions}; {datetime.now(UTC):%Y-%m-%d}"

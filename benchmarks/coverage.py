@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy
 
 from ready_steady_go import __version__
-from ready_steady_go.measure import Measurement, measure
+from ready_steady_go.timing.measure import Measurement, measure
 
 KINDS = ("ar0", "ar5", "ar9", "slow", "spikes", "two", "drift")
 SECONDS = 45.0  # of a trace that is made here

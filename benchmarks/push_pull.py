@@ -19,11 +19,12 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from ready_steady_go.machine import Machine
-from ready_steady_go.measure import Measurement
-from ready_steady_go.record import make_record
-from ready_steady_go.spec import Spec
-from ready_steady_go.wandb_sync import pull, push, run_of
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.record import make_record
+from ready_steady_go.store.wandb_runs import run_of
+from ready_steady_go.store.wandb_sync import pull, push
+from ready_steady_go.timing.measure import Measurement
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))

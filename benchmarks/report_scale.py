@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 MOST_S, MOST_BYTES = 30.0, 1e9
 TABLE = """
 import resource, sys, time
-from ready_steady_go.sections import load
+from ready_steady_go.report.sections import load
 began, used = time.perf_counter(), time.process_time()
 data = load([sys.argv[1]])
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -35,7 +35,7 @@ def journal(path, n):
     "A journal of so many synthetic records."
     from synthetic import many
 
-    from ready_steady_go.record import to_line
+    from ready_steady_go.store.record import to_line
 
     with path.open("w") as f:
         f.writelines(to_line(r) + "\n" for r in many(n))

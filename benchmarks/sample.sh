@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the sample that ships with rsg (ready_steady_go/sample.jsonl): small models on one core of a CPU, which is what every machine has.
+# Measures the sample that ships with rsg (ready_steady_go/report/sample.jsonl): small models on one core of a CPU, which is what every machine has.
 #
 #     bash benchmarks/sample.sh OUT.jsonl
 #

@@ -22,7 +22,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from pathlib import Path
 
-from ready_steady_go.search import Search, Tried
+from ready_steady_go.run.search import Search, Tried
 
 FILE = Path(__file__).parent / "data" / "batch_curves.csv"
 MIB, GIB = 2**20, 2**30

@@ -18,11 +18,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ready_steady_go.campaign import Ask, run
-from ready_steady_go.journal import Journal
-from ready_steady_go.screen import Screen
-from ready_steady_go.spec import Spec
-from ready_steady_go.supervise import Child, Runner
+from ready_steady_go.run.campaign import run
+from ready_steady_go.run.request import Ask
+from ready_steady_go.run.screen import Screen
+from ready_steady_go.run.supervise import Child, Runner
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.journal import Journal
 
 SIZES = [8, 16, 24, 32, 40, 48, 56, 64, 128, 256]
 FITS = 100

@@ -23,8 +23,8 @@ import sys
 import time
 from dataclasses import replace
 
-from ready_steady_go.spec import Spec
-from ready_steady_go.supervise import Runner
+from ready_steady_go.run.supervise import Runner
+from ready_steady_go.spec.spec import Spec
 
 MODELS = "resnet18,resnet50,vit_tiny_patch16_224,mobilenetv3_small_100"
 

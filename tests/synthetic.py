@@ -4,10 +4,10 @@ import math
 import random
 from dataclasses import fields
 
-from ready_steady_go.machine import Machine
-from ready_steady_go.measure import Measurement
-from ready_steady_go.record import Record, make_record
-from ready_steady_go.spec import Spec
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.record import Record, make_record
+from ready_steady_go.timing.measure import Measurement
 
 SHARE = dict(fp16=1.0, bf16=0.97, tf32=0.62, fp32=0.46)
 GPUS = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from synthetic import GPUS, every_field, ladder, market, point
 
-from ready_steady_go import page
-from ready_steady_go.record import sealed, to_line
+from ready_steady_go.report import page
+from ready_steady_go.store.record import sealed, to_line
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here: apt-get install chromium")

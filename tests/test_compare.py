@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from ready_steady_go.cli import main
-from ready_steady_go.compare import Side, compare, ratio, verdict
-from ready_steady_go.journal import Journal
-from ready_steady_go.machine import Machine
-from ready_steady_go.record import make_record
-from ready_steady_go.spec import Spec, UserError
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.commands.cli import main
+from ready_steady_go.commands.compare import Side, compare, ratio, verdict
+from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import make_record
 
 GPU = Machine(device="cuda", device_name="NVIDIA GeForce RTX 3090", driver="550.54", pytorch="2.4.1+cu121", cuda="12.1")
 NEWER = replace(GPU, pytorch="2.5.1+cu124", cuda="12.4")

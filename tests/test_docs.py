@@ -10,9 +10,9 @@ import pytest
 import typer
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "docs"))
+sys.path.append(str(ROOT / "tools"))
 
-import reference  # noqa: E402
+import site_reference as reference  # noqa: E402
 
 from ready_steady_go import cli  # noqa: E402
 
@@ -97,7 +97,7 @@ def test_the_model_of_ones_own_trains(tmp_path):
 
 
 def test_the_suite_of_ones_own_is_one():
-    from ready_steady_go.suite import parse
+    from ready_steady_go.run.suite_file import parse
 
     (text,) = blocks(ROOT / "docs/site/suites.md", "toml")
     assert len(parse(text, "my", "my.toml").runs) > 2

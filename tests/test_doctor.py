@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from ready_steady_go.doctor import STRESS, Sources, card, doctor, examine, make_report, parse_rules, slow_link, slow_matmul, verdict
-from ready_steady_go.screen import Screen
-from ready_steady_go.spec import UserError
-from ready_steady_go.stress import missing_gfx, missing_kernels, pci_id, repeat_step, unused_gpu, which_torch
-from ready_steady_go.supervise import Child
+from ready_steady_go.box.requirements import parse_rules, verdict
+from ready_steady_go.box.stress import missing_gfx, missing_kernels, pci_id, repeat_step, unused_gpu, which_torch
+from ready_steady_go.commands.doctor import STRESS, Sources, card, doctor, examine, make_report, slow_link, slow_matmul
+from ready_steady_go.run.screen import Screen
+from ready_steady_go.run.supervise import Child
+from ready_steady_go.spec.spec import UserError
 
 CPU = torch.device("cpu")
 
@@ -349,7 +350,7 @@ def test_slow():
 
 def whole(code, tmp_path, *, seconds=2):
     "Run the doctor as a program, with the real stress in its child."
-    program = f"import sys; from ready_steady_go.doctor import doctor, STRESS, Child; sys.exit(doctor({code}, seconds={seconds}))"
+    program = f"import sys; from ready_steady_go.commands.doctor import doctor, STRESS, Child; sys.exit(doctor({code}, seconds={seconds}))"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=300)
 
 
@@ -367,7 +368,7 @@ def test_a_cpu_is_healthy(tmp_path):
 
 BROKEN = """
 import torch
-import ready_steady_go.stress as s
+import ready_steady_go.box.stress as s
 real = s.repeat_step
 def corrupt(i, results):
     {deed}

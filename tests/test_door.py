@@ -10,7 +10,7 @@ import pytest
 HEAVY = ("torch", "torchvision", "timm", "transformers", "wandb", "pandas", "matplotlib", "numpy", "pynvml")
 REPORT = """
 import sys
-from ready_steady_go.cli import main
+from ready_steady_go.commands.cli import main
 try: main({args!r})
 finally: print("loaded:", *[m for m in {heavy!r} if m in sys.modules])
 """

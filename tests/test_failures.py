@@ -6,20 +6,21 @@ import sys
 
 import pytest
 
-from ready_steady_go.campaign import Ask, benchmark
-from ready_steady_go.journal import Journal
-from ready_steady_go.record import Record
-from ready_steady_go.screen import Screen
-from ready_steady_go.search import Given
-from ready_steady_go.spec import Spec
-from ready_steady_go.supervise import UNKILLABLE, Child, Gone, Runner, ladder
+from ready_steady_go.run.campaign import benchmark
+from ready_steady_go.run.request import Ask
+from ready_steady_go.run.screen import Screen
+from ready_steady_go.run.search import Given
+from ready_steady_go.run.supervise import UNKILLABLE, Child, Gone, Runner, ladder
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import Record
 
 # A family whose model misbehaves at batch size 4, in the way that its name says.
 NAUGHTY = '''
 import ctypes, os, time
 import torch
 from dataclasses import replace
-from ready_steady_go.workload import Workload
+from ready_steady_go.training.workload import Workload
 
 def misbehave(name):
     if name == "raises": raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -53,7 +54,7 @@ ENDS = {
     "greedy": "oom",
     "cuda": "oom",
 }
-START = "import ready_steady_go.families as f; f.__path__.append({folder!r}); from ready_steady_go.bench import main; main()"
+START = "import ready_steady_go.training.families as f; f.__path__.append({folder!r}); from ready_steady_go.run.child import main; main()"
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ready_steady_go.families import resolve
-from ready_steady_go.flops import SHAPES, _forward_flops, counted, forward_flops, model_flops, named_forward_flops
-from ready_steady_go.spec import Spec
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.training.families import resolve
+from ready_steady_go.truth.flops import SHAPES, _forward_flops, counted, forward_flops, model_flops, named_forward_flops
 
 # multiply-adds of one forward pass in units of 10^9: timm's results/benchmark-infer-*.csv, and the papers where they agree
 GMAC = {
@@ -44,7 +44,7 @@ def test_a_model_that_passes_weights_on(): assert forward_flops(resolve(Spec(mod
 
 
 def test_a_model_that_cannot_run_on_meta_is_unknown(monkeypatch):
-    from ready_steady_go.families import timm as family
+    from ready_steady_go.training.families import timm as family
 
     class Peeks(nn.Module):
         def __init__(self): super().__init__(); self.w = nn.Parameter(torch.ones(1))

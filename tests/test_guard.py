@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go.guard import COLUMNS, check, judge, verdict_fields
-from ready_steady_go.spec import UserError
+from ready_steady_go.spec.spec import UserError
+from ready_steady_go.truth.guard import COLUMNS, check, judge, verdict_fields
 
 PUBLISHED = Path(__file__).parent / "data/published_throughput.csv"
 ROWS = list(csv.DictReader(PUBLISHED.open()))
@@ -175,6 +175,6 @@ def test_a_control_character_does_not_reach_the_terminal(tmp_path):
 def test_torch_is_not_loaded_without_a_timm_row(tmp_path):
     text = [line for line in PUBLISHED.read_text().splitlines() if ",timm," not in line]
     (tmp_path / "t.csv").write_text("\n".join(text))
-    code = "import sys; from ready_steady_go.guard import check; check(sys.argv[1]); sys.exit('torch' in sys.modules)"
+    code = "import sys; from ready_steady_go.truth.guard import check; check(sys.argv[1]); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.csv")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

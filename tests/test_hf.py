@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ready_steady_go.families import load, resolve
-from ready_steady_go.flops import SHAPES, forward_flops
-from ready_steady_go.spec import Spec, UserError
-from ready_steady_go.workload import STEPS, TrainStep, trouble
+from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.training.families import load, resolve
+from ready_steady_go.training.workload import STEPS, TrainStep, trouble
+from ready_steady_go.truth.flops import SHAPES, forward_flops
 
 family = load("hf")
 INSTALLED = importlib.util.find_spec("transformers") is not None
@@ -184,7 +184,7 @@ def test_without_transformers_it_says_what_to_install(monkeypatch):
 
 
 def test_listing_the_friendly_names_loads_nothing():
-    code = "from ready_steady_go.models import models_command as m; m(None); import sys; print(*{'torch', 'timm'} & {*sys.modules})"
+    code = "from ready_steady_go.commands.models import models_command as m; m(None); import sys; print(*{'torch', 'timm'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "" and any(line.split()[:1] == ["bert-base"] for line in lines)

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from ready_steady_go.journal import Journal
-from ready_steady_go.record import make_record, to_line
-from ready_steady_go.spec import Spec
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import make_record, to_line
 
 
 def write(path, writer):
@@ -47,7 +47,7 @@ def test_a_newer_journal_is_refused_and_untouched(tmp_path):
 
 @pytest.mark.parametrize("typed,code", [(True, 2), (False, 1)])
 def test_a_folder_that_lets_nobody_write(typed, code, tmp_path, monkeypatch, capsys):
-    from ready_steady_go.cli import main
+    from ready_steady_go.commands.cli import main
 
     def refuse(*args, **kwargs): raise OSError(30, "Read-only file system")
 

@@ -9,18 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from ready_steady_go import bench as room
-from ready_steady_go.campaign import parse_knobs, remembered, understand
-from ready_steady_go.cli import _spelled_out
-from ready_steady_go.families import load, resolve
-from ready_steady_go.flops import forward_flops
-from ready_steady_go.knobs import Captured, check_knobs, compile_failed, forget_compiled, make_step, prepared
-from ready_steady_go.machine import Machine
-from ready_steady_go.measure import HostClock
-from ready_steady_go.passes import passes, split
-from ready_steady_go.record import Record, comparison_key, from_line, make_record, to_line
-from ready_steady_go.spec import PRECISIONS, Spec, UserError
-from ready_steady_go.workload import TrainStep, Workload, optimizer_for
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.commands.cli import _spelled_out
+from ready_steady_go.run import bench as room
+from ready_steady_go.run.campaign import remembered
+from ready_steady_go.run.request import parse_knobs, understand
+from ready_steady_go.spec.spec import PRECISIONS, Spec, UserError
+from ready_steady_go.store.record import Record, comparison_key, from_line, make_record, to_line
+from ready_steady_go.timing.measure import HostClock
+from ready_steady_go.timing.passes import passes, split
+from ready_steady_go.training.compiling import compile_failed, forget_compiled
+from ready_steady_go.training.families import load, resolve
+from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
+from ready_steady_go.training.workload import TrainStep, Workload, optimizer_for
+from ready_steady_go.truth.flops import forward_flops
 
 ROOT, CPU = Path(__file__).resolve().parent.parent, torch.device("cpu")
 KNOBS = dict(
@@ -422,8 +424,8 @@ def test_a_capture_has_no_parts(monkeypatch):
     calls = []
     step, _ = captured("fp32", calls)
     step()
-    from ready_steady_go import passes as page
-    from ready_steady_go.measure import Measurement
+    from ready_steady_go.timing import passes as page
+    from ready_steady_go.timing.measure import Measurement
 
     monkeypatch.setattr(page, "busy", lambda *args: 1.0)
     found, _ = passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ready_steady_go.families import lstm as family
-from ready_steady_go.families import resolve
-from ready_steady_go.flops import forward_flops, named_forward_flops
-from ready_steady_go.machine import Machine
-from ready_steady_go.measure import Measurement
-from ready_steady_go.record import make_record
-from ready_steady_go.spec import Spec, UserError
-from ready_steady_go.workload import STEPS, TrainStep, trouble
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.store.record import make_record
+from ready_steady_go.timing.measure import Measurement
+from ready_steady_go.training.families import lstm as family
+from ready_steady_go.training.families import resolve
+from ready_steady_go.training.workload import STEPS, TrainStep, trouble
+from ready_steady_go.truth.flops import forward_flops, named_forward_flops
 
 SMALL = dict(layers=2, emb_dim=16, hid_dim=16, seq_len=10, vocab=60)
 

@@ -11,7 +11,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(p for p in (ROOT / "nbs").glob("*.ipynb"))
+WINGS = "spec training timing box truth store run report commands".split()  # each imports only from those before it
+PAGES = [*(p for wing in WINGS for p in sorted((ROOT / "nbs" / wing).glob("*.ipynb"))), ROOT / "nbs/index.ipynb"]
 BIN = Path(sys.executable).parent
 # nbdev_export silently does nothing while IN_TEST is set
 ENV = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
@@ -26,7 +27,7 @@ def run(*command, cwd):
 
 def sources(folder):
     "The files that notebooks are, and that they turn into."
-    files = [*folder.glob("nbs/*.ipynb"), folder / "index.ipynb", *folder.glob("ready_steady_go/**/*.py")]
+    files = [*folder.glob("nbs/**/*.ipynb"), folder / "index.ipynb", *folder.glob("ready_steady_go/**/*.py")]
     return {p.relative_to(folder).as_posix(): p.read_text() for p in files}
 
 
@@ -46,7 +47,7 @@ def test_exporting_changes_nothing(copy):
 
 
 def test_the_export_check_can_fail(copy):
-    module = copy / "ready_steady_go/spec.py"
+    module = copy / "ready_steady_go/spec/spec.py"
     module.write_text(module.read_text().replace("class Spec", "class Speck"))
     run("nbdev_export", cwd=copy)
     assert "class Speck" not in module.read_text()
@@ -58,7 +59,7 @@ def test_cleaning_changes_nothing(copy):
 
 
 def test_the_readme_is_in_step():
-    run(sys.executable, "docs/readme.py", "--check", cwd=ROOT)
+    run(sys.executable, "tools/readme.py", "--check", cwd=ROOT)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
@@ -74,28 +75,36 @@ def test_stored_outputs_are_those_of_a_run_that_went_well(page):
     assert "site-packages" not in str([c.outputs for c in cells]), "a path of the machine that it ran on"
 
 
-def rooms():
-    "Modules in the order of their notebooks' numbers; the report's notebook is none, it is run as it is."
-    numbered = [p for p in PAGES if p.stem[0].isdigit()]
-    for page in numbered:
+def modules():
+    "Modules in the order of their notebooks: wing by wing, inside a wing by number."
+    for page in PAGES:
         yield from [c.source.split()[-1] for c in nbformat.read(page, 4).cells if "#| default_exp" in c.source]
 
 
+def path_of(module):
+    return ROOT / "ready_steady_go" / (module.replace(".", "/") + ".py")
+
+
 def imports_of(module):
-    "The rooms that a module imports, at any depth of its code; of the door, which leads everywhere, only those that it stands on."
-    path = ROOT / "ready_steady_go" / (module.replace(".", "/") + ".py")
-    depth, tree = module.count(".") + 1, ast.parse(path.read_text())
-    for node in tree.body if module == "cli" else ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level: yield node.module or "", node.level == depth
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ready_steady_go."):
-            yield node.module.removeprefix("ready_steady_go."), True
+    "The modules of the package that a module imports, at any depth of its code, as `wing.module`."
+    package = module.split(".")[:-1]
+    for node in ast.walk(ast.parse(path_of(module).read_text())):
+        if not isinstance(node, ast.ImportFrom): continue
+        base = package[:len(package) - node.level + 1] if node.level else []
+        name = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+        if not node.level:
+            if not name.startswith("ready_steady_go"): continue
+            name = name.removeprefix("ready_steady_go").strip(".")
+        for each in [f"{name}.{a.name}".strip(".") for a in node.names]:
+            found = next((m for m in (each, f"{each}.__init__", name, f"{name}.__init__") if m and path_of(m).exists()), None)
+            if found: yield found
 
 
-def test_a_room_imports_only_rooms_before_it():
+def test_a_module_imports_only_modules_before_it():
     before = []
-    for room in rooms():
-        for name, from_top in imports_of(room):
-            name = f"{name}.__init__" if name == "families" else name
-            assert from_top and (not name or name in before), f"{room} imports {name}"
-        before.append(room)
-    assert before.index("spec") < before.index("measure") < before.index("cli")
+    for module in modules():
+        wrong = set(imports_of(module)) - set(before) - {f"{w}.__init__" for w in WINGS} - {module}
+        assert not wrong, f"{module} imports {sorted(wrong)}, which come later"
+        before.append(module)
+    assert {m.split(".")[0] for m in before} == {*WINGS, "__main__"}
+    assert "timing.measure" in set(imports_of("store.record"))  # the check sees what is there

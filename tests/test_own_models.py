@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from ready_steady_go.bench import Bench
-from ready_steady_go.families import load, resolve
-from ready_steady_go.flops import forward_flops
-from ready_steady_go.spec import Spec, UserError
+from ready_steady_go.run.bench import Bench
+from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.training.families import load, resolve
+from ready_steady_go.truth.flops import forward_flops
 
 MINE = """
 import torch
 from torch import nn
-from ready_steady_go.workload import Workload
+from ready_steady_go.training.workload import Workload
 
 def build(spec, device):
     model = nn.Linear(8, 2).to(device)

@@ -37,7 +37,7 @@ def test_the_wheel_is_whole(built):
     package = {p.relative_to(ROOT).as_posix() for p in files}
     assert package <= names
     assert not [n for n in names if not n.startswith("ready_steady_go")]
-    assert "rsg = ready_steady_go.cli:main" in entry
+    assert "rsg = ready_steady_go.commands.cli:main" in entry
     wanted = "License-Expression: Apache-2.0", "Project-URL: Documentation, https://", "Requires-Python: >=3.11"
     assert all(field in metadata for field in wanted)
     assert "# Ready, Steady, Go!" in metadata
@@ -46,7 +46,7 @@ def test_the_wheel_is_whole(built):
 def test_the_sdist_builds_the_site_and_runs_the_tests(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as sdist: names = {name.partition("/")[2] for name in sdist.getnames()}
-    wanted = {"docs/build_site.py", "docs/site/index.md", "nbs/02_measure.ipynb", "tests/test_docs.py", "CITATION.cff", "docker/Dockerfile"}
+    wanted = {"tools/build_site.py", "docs/site/index.md", "nbs/timing/02a_measure.ipynb", "tests/test_docs.py", "CITATION.cff", "docker/Dockerfile"}
     assert wanted <= names
     assert not [n for n in names if "_docs/" in n or "_proc/" in n]
 
@@ -61,7 +61,7 @@ def test_nothing_of_development_is_needed_to_run():
 @pytest.mark.parametrize("typed,offered", [("--mo", "--model"), ("do", "doctor")])
 def test_the_shell_completes(typed, offered):
     asked = dict(_RSG_COMPLETE="complete_bash", COMP_WORDS=f"rsg {typed}", COMP_CWORD="1")
-    command = [sys.executable, "-c", "from ready_steady_go.cli import main; main()"]
+    command = [sys.executable, "-c", "from ready_steady_go.commands.cli import main; main()"]
     done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
     assert offered in done.stdout.split() and done.returncode == 0, done.stderr
 

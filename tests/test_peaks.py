@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from ready_steady_go.peaks import known, may_be, peak, peaks
-from ready_steady_go.spec import PRECISIONS
+from ready_steady_go.spec.spec import PRECISIONS
+from ready_steady_go.truth.peaks import known, may_be, peak, peaks
 
 
 def test_it_is_large_enough():
@@ -51,5 +51,5 @@ def test_short_names_mean_the_fastest(short, name): assert may_be(short)[0].name
 
 
 def test_nothing_heavy_is_imported():
-    code = "import sys, ready_steady_go.guard, ready_steady_go.peaks; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'pandas')))"
+    code = "import sys, ready_steady_go.truth.guard, ready_steady_go.truth.peaks; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go.campaign import Ask, run
-from ready_steady_go.journal import Journal
-from ready_steady_go.price import SECRETS
-from ready_steady_go.record import Record
-from ready_steady_go.screen import Screen
-from ready_steady_go.spec import Spec
-from ready_steady_go.supervise import Child, Runner
+from ready_steady_go.box.price import SECRETS
+from ready_steady_go.run.campaign import run
+from ready_steady_go.run.request import Ask
+from ready_steady_go.run.screen import Screen
+from ready_steady_go.run.supervise import Child, Runner
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
@@ -30,8 +31,8 @@ import time
 from types import SimpleNamespace
 import torch
 from torch import nn
-from ready_steady_go import bench
-from ready_steady_go.workload import Workload
+from ready_steady_go.run import bench
+from ready_steady_go.training.workload import Workload
 
 steps = 0
 def loss(out, y):
@@ -97,7 +98,7 @@ def test_steps_that_get_slower_are_told_and_soak_is_named(tmp_path, capfd):
 
 
 def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
-    from ready_steady_go import bench as room
+    from ready_steady_go.run import bench as room
 
     happened = []
 
@@ -123,7 +124,7 @@ def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
 
 
 def test_passes_that_fail_do_not_cost_the_rate(monkeypatch):
-    from ready_steady_go import bench as room
+    from ready_steady_go.run import bench as room
 
     monkeypatch.setattr(room, "passes", lambda *args: 1 / 0)
     bench = room.Bench("cpu")
@@ -234,11 +235,12 @@ BOXES = {"healthy": ("", []), "hot": ("limit=250000 reasons=0x24", ["power_limit
 # The parent looks at a fake GPU while a scripted child works on it.
 WATCHED = """
 import sys, time
-from ready_steady_go.campaign import Ask, run
-from ready_steady_go.journal import Journal
-from ready_steady_go.screen import Screen
-from ready_steady_go.spec import Spec
-from ready_steady_go.supervise import Child, Runner
+from ready_steady_go.run.campaign import run
+from ready_steady_go.run.request import Ask
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.run.screen import Screen
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.run.supervise import Child, Runner
 
 CHILD = '''
 import json, sys, time

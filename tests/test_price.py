@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go.price import SECRETS, Price, price
+from ready_steady_go.box.price import SECRETS, Price, price
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "k3y-planted-0123456789abcdef"
@@ -248,7 +248,7 @@ def test_nothing_is_printed_or_imported_too_early(serve):
     "In a process of its own: no output of any kind holds the key, and what is heavy is imported by who asks."
     code = """
 import sys
-from ready_steady_go.price import price
+from ready_steady_go.box.price import price
 assert not {"urllib.request", "http.client", "ssl", "torch"} & set(sys.modules)
 from pathlib import Path
 print(price(None, proc1=Path("/nowhere")))

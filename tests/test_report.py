@@ -16,13 +16,15 @@ from synthetic import GPUS, every_field, ladder, machine, market, point
 from test_door import loaded, rsg
 from wandb_server import KEY, serving
 
-from ready_steady_go import page, record, sections
-from ready_steady_go.journal import Journal
-from ready_steady_go.pictures import best_picture
-from ready_steady_go.record import make_record, sealed, to_line
-from ready_steady_go.report import UNSTEADY, best, by_gpu, complete, places, published, short_name, table_of
-from ready_steady_go.sections import Data, Table
-from ready_steady_go.spec import Spec, UserError
+from ready_steady_go.report import page, sections
+from ready_steady_go.report.pictures import best_picture
+from ready_steady_go.report.ranking import UNSTEADY, best, by_gpu, complete, places, published
+from ready_steady_go.report.sections import Data, Table
+from ready_steady_go.report.table import short_name, table_of
+from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.store import record
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import make_record, sealed, to_line
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "tests/data/published_throughput.csv"
@@ -296,7 +298,7 @@ def test_the_sample_is_real_and_says_so():
 
 
 def test_the_notebook_in_the_package_is_the_page():
-    assert (files("ready_steady_go") / "report.ipynb").read_text() == (ROOT / "nbs/21_best_batch.ipynb").read_text()
+    assert (files("ready_steady_go.report") / "report.ipynb").read_text() == (ROOT / "nbs/report/21_best_batch.ipynb").read_text()
 
 
 # The command
@@ -392,7 +394,7 @@ def test_a_project_that_is_not_there_or_may_not_be_read(tmp_path):
 
 def test_a_project_and_your_journal(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
-    from ready_steady_go.wandb_sync import run_of
+    from ready_steady_go.store.wandb_runs import run_of
 
     mine = journal(tmp_path / "mine.jsonl", [point(box=99, factor=0.8)])
     with serving() as server:

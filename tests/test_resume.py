@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from ready_steady_go.campaign import Ask, benchmark
-from ready_steady_go.journal import Journal
-from ready_steady_go.machine import Machine
-from ready_steady_go.measure import Measurement
-from ready_steady_go.record import make_record, to_line
-from ready_steady_go.screen import Screen
-from ready_steady_go.spec import Spec
-from ready_steady_go.supervise import Runner
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.run.campaign import benchmark
+from ready_steady_go.run.request import Ask
+from ready_steady_go.run.screen import Screen
+from ready_steady_go.run.supervise import Runner
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import make_record, to_line
+from ready_steady_go.timing.measure import Measurement
 
 TOY = Machine(device="cuda", device_name="Toy GPU", gpu_mem=24 * 10**9, pytorch="2.4.1", cuda="12.1", driver="550.54")
 

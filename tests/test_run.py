@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from ready_steady_go.record import Record
-from ready_steady_go.spec import PRECISIONS
+from ready_steady_go.spec.spec import PRECISIONS
+from ready_steady_go.store.record import Record
 
 TINY = ["--model", "test_resnet", "--device", "cpu"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go import sensors
+from ready_steady_go.box import sensors
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
@@ -23,8 +23,9 @@ pytestmark = [
 PLAY = """
 import json, os, sys, time
 from dataclasses import asdict
-from ready_steady_go.machine import gpu_lost, nvidia_driver
-from ready_steady_go.sensors import Meter, Sampler, facts, health, open_gpu, summary
+from ready_steady_go.box.machine import gpu_lost, nvidia_driver
+from ready_steady_go.box.sensors import Meter, Sampler, facts, open_gpu, summary
+from ready_steady_go.truth.findings import health
 
 def play(box):
     for name in ("FAKE_NVML_0", "FAKE_NVML_1", "FAKE_NVML_INIT"): os.environ.pop(name, None)

@@ -14,13 +14,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_docs" / "html"
-sys.path.append(str(ROOT / "docs"))
+sys.path.append(str(ROOT / "tools"))
 
-import adapter  # noqa: E402
+import site_pages as adapter  # noqa: E402
 import check_site  # noqa: E402
 
 ENV = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
-SHOWN = ("index", "commands", "report", "api/measure")
+SHOWN = ("index", "commands", "report", "api/timing.measure")
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update".split()
 
@@ -28,7 +28,7 @@ QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-back
 @pytest.fixture(scope="module")
 def site():
     "The folder of the built site."
-    done = subprocess.run([sys.executable, "docs/build_site.py"], cwd=ROOT, env=ENV, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "tools/build_site.py"], cwd=ROOT, env=ENV, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return HTML
 
@@ -40,11 +40,11 @@ def text_of(path):
 
 
 def test_each_notebook_has_its_page(site):
-    for path in (ROOT / "nbs").glob("[0-9]*.ipynb"):
+    for path in (ROOT / "nbs").rglob("[0-9]*.ipynb"):
         page = site / "api" / f"{adapter.module_of(path)}.html"
         title = nbformat.read(path, 4).cells[0].source.splitlines()[0].removeprefix("# ")
         assert title in text_of(page)[0], page
-    assert "The step" in text_of(site / "api/workload.html")[0]
+    assert "The step" in text_of(site / "api/training.workload.html")[0]
 
 
 def test_nothing_is_broken_or_left_over(site):
@@ -65,11 +65,11 @@ def test_the_check_finds_what_it_is_for(tmp_path):
 def test_links_between_pages_are_local(site):
     links = [link for page in check_site.pages_of(site).values() for link in page.links]
     assert not [link for link in links if "ready-steady-go.github.io" in link]
-    assert [link for link in links if link.endswith("workload.html#workload-class-workload") or "#workload" in link]
+    assert [link for link in links if link.endswith("workload.html#training-workload-class-workload") or "#workload" in link]
 
 
 def test_outputs_are_the_stored_ones(site):
-    assert "[(4, 0.1), (4, 0.09999999999999998), (4, 0.1)]" in text_of(site / "api/measure.html")[1]
+    assert "[(4, 0.1), (4, 0.09999999999999998), (4, 0.1)]" in text_of(site / "api/timing.measure.html")[1]
 
 
 def test_callouts_and_directives():

@@ -5,12 +5,12 @@ import os
 import pytest
 from wandb_server import KEY, serving
 
-from ready_steady_go import sources, wandb_sync
-from ready_steady_go.journal import Journal
-from ready_steady_go.record import make_record
-from ready_steady_go.sources import read_sources
-from ready_steady_go.spec import Spec, UserError
-from ready_steady_go.wandb_sync import push
+from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.store import sources, wandb_sync
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import make_record
+from ready_steady_go.store.sources import read_sources
+from ready_steady_go.store.wandb_sync import push
 
 pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
 

@@ -10,15 +10,17 @@ from dataclasses import replace
 
 import pytest
 
-from ready_steady_go import cli, suite
-from ready_steady_go.campaign import REFUSED, run
-from ready_steady_go.journal import Journal
-from ready_steady_go.machine import Machine
-from ready_steady_go.measure import Measurement
-from ready_steady_go.record import make_record
-from ready_steady_go.spec import UserError
-from ready_steady_go.suite import SuiteScreen, grids, load, parse, several, shipped, table
-from ready_steady_go.supervise import Runner
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.commands import cli, suite
+from ready_steady_go.commands.suite import SuiteScreen, several
+from ready_steady_go.run.campaign import REFUSED, run
+from ready_steady_go.run.suite_file import load, parse, shipped
+from ready_steady_go.run.suite_table import grids, table
+from ready_steady_go.run.supervise import Runner
+from ready_steady_go.spec.spec import UserError
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import make_record
+from ready_steady_go.timing.measure import Measurement
 
 TOY = Machine(device="cuda", device_name="Toy GPU", gpu_mem=24 * 10**9, pytorch="2.4.1", cuda="12.1", driver="550.54")
 CPU = Machine(device="cpu", device_name="Toy CPU", cpu_cores=2.0, ram_bytes=8 * 10**9, pytorch="2.4.1")
@@ -318,7 +320,7 @@ def test_suites_are_listed_without_loading_what_trains(capsys):
     code, out, _ = rsg("rnn", "--list", "--json", capsys=capsys)
     assert [r["mode"] for r in json.loads(out)["runs"]] == ["train", "infer"]
     heavy = ("torch", "timm", "transformers", "wandb", "pandas", "matplotlib", "numpy")
-    program = f"import sys\nfrom ready_steady_go.suite import list_suites\nlist_suites()\nprint([m for m in {heavy!r} if m in sys.modules])"
+    program = f"import sys\nfrom ready_steady_go.commands.suite import list_suites\nlist_suites()\nprint([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -326,7 +328,7 @@ def test_suites_are_listed_without_loading_what_trains(capsys):
 MINE = """
 import torch
 from torch import nn
-from ready_steady_go.workload import Workload
+from ready_steady_go.training.workload import Workload
 
 def build(spec, device):
     model = nn.Linear(8, 2).to(device)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ready_steady_go.device import set_precision
-from ready_steady_go.families import resolve
-from ready_steady_go.families import timm as family
-from ready_steady_go.spec import Spec
-from ready_steady_go.workload import TrainStep, trouble
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.timing.device import set_precision
+from ready_steady_go.training.families import resolve
+from ready_steady_go.training.families import timm as family
+from ready_steady_go.training.workload import TrainStep, trouble
 
 # name: what it stands for, and the image size that its configuration names
 TEN = {

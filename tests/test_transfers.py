@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ready_steady_go.device import clock_of, find_device
-from ready_steady_go.families import resolve
-from ready_steady_go.families import timm as family
-from ready_steady_go.measure import measure
-from ready_steady_go.spec import Spec
-from ready_steady_go.workload import TrainStep
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.timing.device import clock_of, find_device
+from ready_steady_go.timing.measure import measure
+from ready_steady_go.training.families import resolve
+from ready_steady_go.training.families import timm as family
+from ready_steady_go.training.workload import TrainStep
 
 
 class Crossings(TorchDispatchMode):

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from wandb_server import KEY, serving
 
-from ready_steady_go import wandb_sync
-from ready_steady_go.cli import main
-from ready_steady_go.journal import Journal
-from ready_steady_go.machine import Machine
-from ready_steady_go.measure import Measurement
-from ready_steady_go.record import Record, make_record, sealed
-from ready_steady_go.spec import Spec
-from ready_steady_go.wandb_sync import after_run, offline, pull, pull_command, push, push_command, run_of
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.commands.cli import main
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store import wandb_sync
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import Record, make_record, sealed
+from ready_steady_go.store.wandb_runs import run_of
+from ready_steady_go.store.wandb_sync import after_run, offline, pull, pull_command, push, push_command
+from ready_steady_go.timing.measure import Measurement
 
 pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
 
@@ -295,8 +296,8 @@ MARKED = """
 import os, socket, sys, json
 sys.argv[1:] = ["--secret", "MARKER"]
 socket.gethostname = lambda: "MARKER-host"
-from ready_steady_go.journal import Journal
-from ready_steady_go.wandb_sync import push
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.wandb_sync import push
 result = push(Journal(os.environ["JOURNAL"]).read(), "p")
 print(json.dumps([result.proven, result.failed]))
 """

@@ -1,0 +1,136 @@
+"What the site says about commands and errors, read from the program itself."
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "ready_steady_go"
+
+
+def commands():
+    "The commands of `rsg`, in the order of its help."
+    from typer.main import get_command
+
+    from ready_steady_go.commands.cli import app
+    return list(get_command(app).commands)
+
+
+def help_of(*command):
+    "What `rsg COMMAND --help` prints, 80 columns wide."
+    asked = [sys.executable, "-m", "ready_steady_go", *command, "--help"]
+    env = os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(asked, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.strip("\n")
+
+
+def command_reference():
+    "The help of each command, as Markdown."
+    parts = []
+    for name in ["", *commands()]:
+        words = f"rsg {name}".strip()
+        parts.append(f"## {words}\n\n```text\n{help_of(*filter(None, [name]))}\n```")
+    return "\n\n".join(parts)
+
+
+def suites():
+    "The suites that come with rsg, as the program lists them."
+    asked = [sys.executable, "-m", "ready_steady_go", "suite", "--list"]
+    listed = subprocess.run(asked, cwd=ROOT, env=os.environ | {"COLUMNS": "80"}, capture_output=True, text=True, check=True).stdout
+    lines = [line for line in listed.strip().splitlines() if not line.startswith("rsg suite")]  # that the page says itself
+    return "\n".join(["```text", *lines, "```"])
+
+
+def modules():
+    "The package's files with their syntax trees."
+    files = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "_modidx.py")
+    return {p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): ast.parse(p.read_text()) for p in files}
+
+
+def texts_of(node, scope):
+    "The strings that an expression can be, with a name in the place of what is filled in."
+    if isinstance(node, ast.Constant): return [str(node.value)] if isinstance(node.value, str) else []
+    if isinstance(node, ast.JoinedStr): return ["".join(piece(v, scope) for v in node.values).replace("……", "…")]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [a + b for a in texts_of(node.left, scope) or ["…"] for b in texts_of(node.right, scope) or ["…"]]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult): return ["…"]
+    if isinstance(node, ast.IfExp): return texts_of(node.body, scope) + texts_of(node.orelse, scope)
+    if isinstance(node, ast.BoolOp): return [text for v in node.values for text in texts_of(v, scope)]
+    if isinstance(node, ast.Name): return [text for v in assigned(node.id, scope) for text in texts_of(v, scope)]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name): return returned(node.func.id, scope)
+    return []
+
+
+def piece(value, scope):
+    "A part of an f-string as a reader sees it in a list of messages."
+    if isinstance(value, ast.Constant): return str(value.value)
+    inner = value.value
+    if isinstance(inner, ast.Name) and inner.id in scope["constants"]: return str(scope["constants"][inner.id])
+    names = [n.attr if isinstance(n, ast.Attribute) else n.id for n in ast.walk(inner) if isinstance(n, ast.Attribute | ast.Name)]
+    simple = isinstance(inner, ast.Name | ast.Attribute) or (isinstance(inner, ast.BoolOp) and names)
+    return f"<{names[0].lstrip('_')}>" if simple else "…"
+
+
+def assigned(name, scope):
+    "The values that a name gets in a function."
+    for node in ast.walk(scope["function"]):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets): yield node.value
+
+
+def returned(name, scope):
+    "The strings that a function of the module returns."
+    function = scope["functions"].get(name)
+    if function is None or scope["depth"] > 2: return []
+    inner = scope | {"function": function, "depth": scope["depth"] + 1}
+    values = (n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None)
+    return [text for v in values for text in texts_of(v, inner)]
+
+
+def raised(kinds=("UserError", "CannotWrite", "RuntimeError")):
+    "(module, message) of each error that the program answers with one line."
+    for module, tree in modules().items():
+        functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+        set_once = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Constant)]
+        constants = {n.targets[0].id: n.value.value for n in set_once if isinstance(n.targets[0], ast.Name)}
+        seen = set()
+        for function in functions.values():
+            scope = {"function": function, "functions": functions, "constants": constants, "depth": 0}
+            for node in ast.walk(function):
+                call = node.exc if isinstance(node, ast.Raise) else None
+                if not isinstance(call, ast.Call) or getattr(call.func, "id", None) not in kinds or not call.args: continue
+                for text in texts_of(call.args[0], scope):
+                    if (text := " ".join(text.split())) not in seen | {"", "…"}:
+                        seen.add(text)
+                        yield module, text
+
+
+def finding_codes():
+    "The codes of all findings that the package can make, with the modules that make them."
+    found = {}
+    for module, tree in modules().items():
+        for node in ast.walk(tree):
+            for code in codes_at(node): found.setdefault(code, set()).add(module)
+    return found
+
+
+def codes_at(node):
+    "The codes that are spelled out at one node: `dict(code=...)`, `found(\"...\", ...)`, `{\"code\": ...}`, and the sensors' rules."
+    if isinstance(node, ast.Call):
+        given = (k.value for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant))
+        yield from (value.value for value in given if isinstance(value.value, str))
+        first = node.args[0] if node.args else None
+        if getattr(node.func, "id", None) in ("found", "finding", "_finding") and isinstance(first, ast.Constant): yield first.value
+    if isinstance(node, ast.Dict):
+        yield from (v.value for k, v in zip(node.keys, node.values) if getattr(k, "value", None) == "code" and isinstance(v, ast.Constant))
+    if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "RULES" and isinstance(node.value, ast.Call):
+        yield from (k.arg for k in node.value.keywords if k.arg)
+
+
+def error_reference():
+    "All messages of one line, as Markdown: those that begin with an option, and the others."
+    said = sorted({text.replace("`", "'") for _, text in raised()}, key=str.lower)
+    about = [text for text in said if text.startswith(("--", "<option>"))]
+    listed = lambda texts: "\n".join(f"* `{text}`" for text in texts)
+    rest = [text for text in said if text not in about]
+    return f"### About an option\n\n{listed(about)}\n\n### About a name, a file or the machine\n\n{listed(rest)}"
