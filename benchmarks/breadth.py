@@ -20,7 +20,7 @@ import warnings
 from contextlib import contextmanager
 
 from ready_steady_go.spec.spec import Spec, UserError
-from ready_steady_go.training.families import load, resolve
+from ready_steady_go.training.families import load_family, resolve
 
 LEAST = dict(timm=0.98, hf=0.95, steps=0.95)
 STEP_S = 120  # seconds of work, of all threads together, that one model may take for building and stepping
@@ -52,8 +52,8 @@ def attempt(do, family, name, task):
 
 def asked(families):
     "Every (family, model, task)."
-    if "timm" in families: yield from (("timm", name, None) for name in load("timm").names())
-    if "hf" in families: yield from (("hf", name, task) for task in ("classify", "lm") for name in load("hf").architectures(task))
+    if "timm" in families: yield from (("timm", name, None) for name in load_family("timm").names())
+    if "hf" in families: yield from (("hf", name, task) for task in ("classify", "lm") for name in load_family("hf").architectures(task))
 
 
 def on_meta(family, name, task):
@@ -62,7 +62,7 @@ def on_meta(family, name, task):
 
     spec = resolve(Spec(model=f"{family}:{name}", task=task))
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return sum(p.numel() for p in load(family).build(spec, "meta").model.parameters())
+        return sum(p.numel() for p in load_family(family).build(spec, "meta").model.parameters())
 
 
 # What makes a model small, where the configuration has it, and disagrees with nothing else: few layers, few experts, few features in them.
@@ -126,7 +126,7 @@ def looked_at(spec):
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        work = load(spec.family).build(spec, "meta")
+        work = load_family(spec.family).build(spec, "meta")
         params = sum(p.numel() for p in work.model.parameters())
         try: work.model(work.draw(2)[0])
         except Slow: raise
@@ -162,7 +162,7 @@ def step(family, name, task):
     from ready_steady_go.training.workload import TrainStep, trouble
 
     with smallest(family, name, task) as spec:
-        one = TrainStep(load(family).build(spec, "cpu"), "fp32", 2)
+        one = TrainStep(load_family(family).build(spec, "cpu"), "fp32", 2)
         try: one()
         except Slow: raise
         except Exception as error: raise UserError(f"{family}:{name}: failed: {_in_words(error)}") from error

@@ -22,7 +22,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from pathlib import Path
 
-from ready_steady_go.run.search import Search, Tried
+from ready_steady_go.run.search import Search, TrialResult
 
 FILE = Path(__file__).parent / "data" / "batch_curves.csv"
 MIB, GIB = 2**20, 2**30
@@ -80,12 +80,12 @@ class Device:
         self.points.append(bs)
         if not self.curve.fits(bs):
             self.seconds, self.ooms = self.seconds + OOM_S, self.ooms + 1
-            return Tried(bs, "oom", took_s=OOM_S, why=why)
+            return TrialResult(bs, "oom", took_s=OOM_S, why=why)
         step_s = bs / self.curve.rate(bs)
         took_s = (2 + math.ceil(seconds / step_s)) * step_s
         self.seconds += took_s
         rate = self.curve.rate(bs) * self.random.gauss(1, self.noise)
-        return Tried(bs, "ok", rate, took_s, bs / rate, self.curve.memory(bs), why=why)
+        return TrialResult(bs, "ok", rate, took_s, bs / rate, self.curve.memory(bs), why=why)
 
 
 def searched(device):

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from ready_steady_go.run.campaign import run
-from ready_steady_go.run.request import Ask
+from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child, Runner
 from ready_steady_go.spec.spec import Spec
@@ -61,7 +61,7 @@ class Reporting(Journal):
 
 def sweep(path):
     "A whole sweep; returns the exit code."
-    ask = Ask([Spec(model="toy")], SIZES, None, {}, None, Reporting(path))
+    ask = Request([Spec(model="toy")], SIZES, None, {}, None, Reporting(path))
     return run(ask, Screen(as_json=True, quiet=True), time.monotonic(), Runner(start=start))
 
 

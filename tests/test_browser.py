@@ -9,7 +9,7 @@ import pytest
 from synthetic import GPUS, every_field, ladder, market, point
 
 from ready_steady_go.report import page
-from ready_steady_go.store.record import sealed, to_line
+from ready_steady_go.store.record import seal, to_line
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here: apt-get install chromium")
@@ -48,12 +48,12 @@ def written(folder, records):
 def pages(tmp_path_factory):
     "A page on a market of 30 GPUs, and one on hostile names."
     hostile = [
-        sealed(replace(r, **every_field(text)))
+        seal(replace(r, **every_field(text)))
         for i, text in enumerate(ATTACKS)
         for r in (point(GPUS[i]), point(GPUS[i], steady=False, box=i + 1))
     ]
     kinds = dict(
-        market=market(30, models=("synthetic-net",)), hostile=[*hostile, *(sealed(replace(r, model=ATTACKS[0])) for r in ladder())]
+        market=market(30, models=("synthetic-net",)), hostile=[*hostile, *(seal(replace(r, model=ATTACKS[0])) for r in ladder())]
     )
     return {name: written(tmp_path_factory.mktemp(name), records) for name, records in kinds.items()}
 

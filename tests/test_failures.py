@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from ready_steady_go.run.campaign import benchmark
-from ready_steady_go.run.request import Ask
+from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
-from ready_steady_go.run.search import Given
-from ready_steady_go.run.supervise import UNKILLABLE, Child, Gone, Runner, ladder
+from ready_steady_go.run.search import FixedSizes
+from ready_steady_go.run.supervise import UNKILLABLE, Child, ChildGone, Runner, run_ladder
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import Record
@@ -75,7 +75,7 @@ class Hasty(Runner):
 def test_a_failure_has_its_name_and_the_rest_goes_on(name, outcome, start):
     runner = Hasty("cpu", start)
     (spec,) = runner.check([Spec(model=f"naughty:{name}")])
-    records = list(ladder(spec, Given([2, 4, 8]), runner, limits=dict(n_batches=3)))
+    records = list(run_ladder(spec, FixedSizes([2, 4, 8]), runner, limits=dict(n_batches=3)))
     runner.end()
     got = {r.bs: r.outcome for r in records}
     assert got[2] == "ok" and got[4] == outcome, records[1].error
@@ -86,7 +86,7 @@ def test_a_failure_has_its_name_and_the_rest_goes_on(name, outcome, start):
 def test_a_loss_that_is_no_number_is_no_result(start):
     runner = Runner("cpu", start)
     (spec,) = runner.check([Spec(model="naughty:nan")])
-    (record,) = ladder(spec, Given([2]), runner, limits=dict(n_batches=3))
+    (record,) = run_ladder(spec, FixedSizes([2]), runner, limits=dict(n_batches=3))
     runner.end()
     assert (record.outcome, record.throughput, record.findings[-1]["code"]) == ("failed:nonfinite", None, "nonfinite")
 
@@ -100,14 +100,14 @@ class Stuck(Child):
         if question["do"] == "check":
             specs = [dict(s, family="timm", size=8) for s in question["specs"]]
             return dict(specs=specs, machine=dict(device="cuda", device_name="Toy GPU"))
-        raise Gone(UNKILLABLE, "no sign of life for 1 s, and it cannot be ended")
+        raise ChildGone(UNKILLABLE, "no sign of life for 1 s, and it cannot be ended")
 
     def end(self): self.ended = True
 
 
 def test_a_lost_gpu_ends_the_sweep_and_keeps_what_is_there(tmp_path):
     journal = Journal(tmp_path / "j.jsonl")
-    ask = Ask([Spec(model="a"), Spec(model="b")], [2, 4], None, {}, None, journal)
+    ask = Request([Spec(model="a"), Spec(model="b")], [2, 4], None, {}, None, journal)
     with pytest.raises(RuntimeError, match="hand this box back"): benchmark(ask, Screen(quiet=True), Runner(start=Stuck), 0.0)
     assert [r.outcome for r in journal.read()] == [UNKILLABLE, "skipped:the GPU is lost"]
 
@@ -122,7 +122,7 @@ def test_an_unkillable_process_does_not_block(monkeypatch):
     child = Impatient((sys.executable, "-c", "import time; time.sleep(60)"))
     monkeypatch.setattr("os.killpg", lambda *args: None)  # no signal reaches it
     try:
-        with pytest.raises(Gone) as gone: child.ask({"do": "x"}, limit_s=0.2)
+        with pytest.raises(ChildGone) as gone: child.ask({"do": "x"}, limit_s=0.2)
     finally:
         monkeypatch.undo()
         os.killpg(child.process.pid, 9), child.process.wait()
@@ -132,7 +132,7 @@ def test_an_unkillable_process_does_not_block(monkeypatch):
 def test_a_record_of_a_failure_is_a_line_of_json(tmp_path, start):
     runner, journal = Runner("cpu", start), Journal(tmp_path / "j.jsonl")
     (spec,) = runner.check([Spec(model="naughty:segfaults")])
-    for record in ladder(spec, Given([4]), runner, limits=dict(n_batches=3)): journal.append(record)
+    for record in run_ladder(spec, FixedSizes([4]), runner, limits=dict(n_batches=3)): journal.append(record)
     runner.end()
     (line,) = journal.path.read_text().splitlines()
     assert Record(**json.loads(line)).outcome == "failed:SIGSEGV"

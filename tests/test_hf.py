@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ready_steady_go.spec.spec import Spec, UserError
-from ready_steady_go.training.families import load, resolve
-from ready_steady_go.training.workload import STEPS, TrainStep, trouble
+from ready_steady_go.training.families import load_family, resolve
+from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, trouble
 from ready_steady_go.truth.flops import SHAPES, forward_flops
 
-family = load("hf")
+family = load_family("hf")
 INSTALLED = importlib.util.find_spec("transformers") is not None
 needs_transformers = pytest.mark.skipif(not INSTALLED, reason="transformers is not installed")
 
@@ -85,10 +85,10 @@ def test_a_sampled_architecture_trains_a_step(name):
 
 @needs_transformers
 @pytest.mark.parametrize("name, task", [("bert", "classify"), ("gpt2", "lm"), ("gpt2", "classify"), ("bert", "lm")])
-@pytest.mark.parametrize("mode", STEPS)
+@pytest.mark.parametrize("mode", STEP_CLASSES)
 def test_modes(name, task, mode):
     spec = tiny(name, task, precision="bf16", mode=mode)
-    step = STEPS[mode](family.build(spec, "cpu"), "bf16", 2)
+    step = STEP_CLASSES[mode](family.build(spec, "cpu"), "bf16", 2)
     step()
     assert trouble(step) is None
     if mode == "infer": assert step.loss.shape == ((2, 16, 512) if task == "lm" else (2, 2))

@@ -19,7 +19,7 @@ from ready_steady_go.store.record import Record, comparison_key, from_line, make
 from ready_steady_go.timing.measure import HostClock
 from ready_steady_go.timing.passes import passes, split
 from ready_steady_go.training.compiling import compile_failed, forget_compiled
-from ready_steady_go.training.families import load, resolve
+from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
 from ready_steady_go.training.workload import TrainStep, Workload, optimizer_for
 from ready_steady_go.truth.flops import forward_flops
@@ -199,8 +199,8 @@ def test_the_record_holds_every_knob():
 
 def test_checkpointing_keeps_less_and_channels_last_has_other_strides():
     spec = resolve(Spec(model="timm:test_vit", size=32, checkpointing=True, layout="channels_last", bs=2))
-    assert load("timm").build(spec, "cpu").model.grad_checkpointing is False
-    work = prepared(load("timm").build(spec, "cpu"), spec)
+    assert load_family("timm").build(spec, "cpu").model.grad_checkpointing is False
+    work = prepared(load_family("timm").build(spec, "cpu"), spec)
     step = make_step(work, spec)
     step()
     assert work.model.grad_checkpointing is True
@@ -211,7 +211,7 @@ def test_checkpointing_keeps_less_and_channels_last_has_other_strides():
 
 def test_channels_classes_and_optimizer_reach_the_model():
     spec = resolve(Spec(model="timm:test_vit", size=32, channels=1, classes=7, optimizer="adamw", lr=0.25, clip=1.0, fused=True, bs=2))
-    step = make_step(load("timm").build(spec, "cpu"), spec)
+    step = make_step(load_family("timm").build(spec, "cpu"), spec)
     step()
     assert step.inputs.shape == (2, 1, 32, 32) and step.work.model.num_classes == 7 and int(step.targets.max()) < 7
     (group,) = step.optimizer.param_groups

@@ -12,7 +12,7 @@ from ready_steady_go.store.record import make_record
 from ready_steady_go.timing.measure import Measurement
 from ready_steady_go.training.families import lstm as family
 from ready_steady_go.training.families import resolve
-from ready_steady_go.training.workload import STEPS, TrainStep, trouble
+from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, trouble
 from ready_steady_go.truth.flops import forward_flops, named_forward_flops
 
 SMALL = dict(layers=2, emb_dim=16, hid_dim=16, seq_len=10, vocab=60)
@@ -49,13 +49,13 @@ def test_a_record_has_words_per_second():
     assert (record.vocab, record.hid_dim, record.optimizer) == (33279, 1024, "adam")
 
 
-@pytest.mark.parametrize("mode", STEPS)
+@pytest.mark.parametrize("mode", STEP_CLASSES)
 @pytest.mark.parametrize("model", family.names())
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_steps(model, mode, precision):
     sizes = SMALL if model == "lstm" else {k: v for k, v in SMALL.items() if k != "vocab"}
     spec = resolve(Spec(model=f"lstm:{model}", precision=precision, mode=mode, clip=0.1 if mode == "train" else None, **sizes))
-    step = STEPS[mode](family.build(spec, "cpu"), precision, 3)
+    step = STEP_CLASSES[mode](family.build(spec, "cpu"), precision, 3)
     step()
     assert trouble(step) is None
 

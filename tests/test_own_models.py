@@ -10,7 +10,7 @@ import pytest
 
 from ready_steady_go.run.bench import Bench
 from ready_steady_go.spec.spec import Spec, UserError
-from ready_steady_go.training.families import load, resolve
+from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.truth.flops import forward_flops
 
 MINE = """
@@ -86,7 +86,7 @@ def test_a_mistake_is_one_line(here, text, words):
 
 def test_what_is_no_workload_is_refused(here):
     (here / "own_other.py").write_text("def build(spec, device): return 3")
-    with pytest.raises(UserError, match="returned a int"): load("own_other").build(Spec(model="tiny"), "cpu")
+    with pytest.raises(UserError, match="returned a int"): load_family("own_other").build(Spec(model="tiny"), "cpu")
 
 
 def test_an_error_in_build_is_a_record(here):

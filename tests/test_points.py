@@ -14,7 +14,7 @@ import pytest
 
 from ready_steady_go.box.price import SECRETS
 from ready_steady_go.run.campaign import run
-from ready_steady_go.run.request import Ask
+from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child, Runner
 from ready_steady_go.spec.spec import Spec
@@ -62,7 +62,7 @@ bench.main()
 def measured(tmp_path, capfd, loss, **limits):
     "Records and output of a run whose loss is this."
     child = lambda: Child((sys.executable, "-c", CHILD.format(loss=loss)))
-    ask = Ask([Spec(model="mine")], [4], None, dict(run_number=1) | limits, "cpu", Journal(tmp_path / "x.jsonl"))
+    ask = Request([Spec(model="mine")], [4], None, dict(run_number=1) | limits, "cpu", Journal(tmp_path / "x.jsonl"))
     code = run(ask, Screen(), time.monotonic(), Runner("cpu", child))
     return code, Journal(tmp_path / "x.jsonl").read(), capfd.readouterr()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go.box.price import SECRETS, Price, price
+from ready_steady_go.box.price import SECRETS, Price, find_price
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "k3y-planted-0123456789abcdef"
@@ -72,7 +72,7 @@ def runpod(server, **more): return dict(RSG_RUNPOD_URL=server.url + "/", RUNPOD_
 def ask(env, timeout_s=2.0, **more):
     "The price, which came in time and without the key."
     began = time.monotonic()
-    found = price(None, env=env, proc1=more.pop("proc1", NOWHERE), timeout_s=timeout_s)
+    found = find_price(None, env=env, proc1=more.pop("proc1", NOWHERE), timeout_s=timeout_s)
     assert time.monotonic() - began < timeout_s + IN_TIME_S
     assert KEY not in repr(found) and KEY not in str(vars(found))
     return found
@@ -104,7 +104,7 @@ def test_runpod_without_a_savings_plan(serve):
 
 def test_what_was_typed_comes_first(serve):
     server = serve(lambda on: on.say(VAST))
-    found = price(0.5, env=vast(server), proc1=NOWHERE)
+    found = find_price(0.5, env=vast(server), proc1=NOWHERE)
     assert (found.usd_per_hour, found.source, server.asked) == (0.5, "typed", [])
 
 

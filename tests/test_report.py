@@ -24,7 +24,7 @@ from ready_steady_go.report.table import short_name, table_of
 from ready_steady_go.spec.spec import Spec, UserError
 from ready_steady_go.store import record
 from ready_steady_go.store.journal import Journal
-from ready_steady_go.store.record import make_record, sealed, to_line
+from ready_steady_go.store.record import make_record, seal, to_line
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "tests/data/published_throughput.csv"
@@ -77,14 +77,14 @@ def test_the_key_is_the_records_own():
 
 def test_bars_of_one_picture_share_their_keys():
     newer = [replace(r, pytorch="2.9.0") for r in market(3)]
-    rows = complete(table_of([*market(3), *map(sealed, newer)]))
+    rows = complete(table_of([*market(3), *map(seal, newer)]))
     assert (rows.groupby(["group", "precision"]).key.nunique() == 1).all()
     assert rows.groupby("what").group.nunique().eq(2).all() and rows.groupby("group").versions.nunique().eq(1).all()
-    assert "several versions" in everything(data([*market(2), *map(sealed, newer)]))
+    assert "several versions" in everything(data([*market(2), *map(seal, newer)]))
 
 
 def test_another_driver_is_another_group_and_another_batch_size_is_not():
-    rows = complete(table_of([point(), point(bs=32), sealed(replace(point(), driver="570.1"))]))
+    rows = complete(table_of([point(), point(bs=32), seal(replace(point(), driver="570.1"))]))
     assert list(rows.group.map(rows.group.value_counts())) == [2, 2, 1]
 
 
@@ -128,7 +128,7 @@ def test_your_box_among_others():
     (place,) = places(best(data([point(box=i) for i in range(14)], mine).rows))
     assert str(place) == "11% under the median of 14 Synthetic 9000s (faster than 0% of them); power limit 280 W of 350 W"
     assert "11% under the median" in everything(data([point(box=i) for i in range(14)], mine))
-    other = [sealed(replace(point(box=i), pytorch="2.9")) for i in range(14)]
+    other = [seal(replace(point(box=i), pytorch="2.9")) for i in range(14)]
     assert places(best(data(other, mine).rows)) == []  # another torch is not compared
 
 
@@ -193,8 +193,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_text_of_others_stays_text(text, tmp_path):
-    odd = [sealed(replace(r, **every_field(text))) for r in [*ladder(), point(steady=False)]]
-    d = data(odd, mine=[sealed(replace(point(bs=8), **every_field(text)))])
+    odd = [seal(replace(r, **every_field(text))) for r in [*ladder(), point(steady=False)]]
+    d = data(odd, mine=[seal(replace(point(bs=8), **every_field(text)))])
     for section in SECTIONS:
         for item in section(d):
             shown = item._repr_mimebundle_()

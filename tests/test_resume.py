@@ -8,7 +8,7 @@ import pytest
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.run.campaign import benchmark
-from ready_steady_go.run.request import Ask
+from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Runner
 from ready_steady_go.spec.spec import Spec
@@ -41,7 +41,7 @@ class Toy(Runner):
 
 def go(journal, sizes=None, runner=None, model="a", precision="fp16", fresh=False, **limits):
     "Run a command; the batch sizes that it measured."
-    ask = Ask([Spec(model=model, precision=precision)], sizes, None, dict(run_number=1) | limits, None, journal, fresh=fresh)
+    ask = Request([Spec(model=model, precision=precision)], sizes, None, dict(run_number=1) | limits, None, journal, fresh=fresh)
     runner = runner or Toy()
     try: benchmark(ask, Screen(quiet=True), runner, time.monotonic())
     except KeyboardInterrupt: pass

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_docs" / "html"
 sys.path.append(str(ROOT / "tools"))
 
-import site_pages as adapter  # noqa: E402
 import check_site  # noqa: E402
+import site_pages as adapter  # noqa: E402
 
 ENV = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
 SHOWN = ("index", "commands", "report", "api/timing.measure")

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ready_steady_go.spec.spec import Spec
-from ready_steady_go.timing.device import clock_of, find_device
+from ready_steady_go.timing.device import find_device, make_clock
 from ready_steady_go.timing.measure import measure
 from ready_steady_go.training.families import resolve
 from ready_steady_go.training.families import timm as family
@@ -31,7 +31,7 @@ class Crossings(TorchDispatchMode):
 def crossings(step, device="cpu"):
     "What crosses while a point is measured."
     with Crossings(device) as mode:
-        measure(step, 2, clock_of(torch.device(device)), n_batches=3, warmup_limit_s=0.01)
+        measure(step, 2, make_clock(torch.device(device)), n_batches=3, warmup_limit_s=0.01)
     assert mode.seen > 100
     return mode.found
 
@@ -64,5 +64,5 @@ def test_a_gpu_never_waits_inside_the_timed_region(precision):
     step = TrainStep(family.build(resolve(Spec(model="resnet18")), device), precision, 8)
     step()
     torch.cuda.set_sync_debug_mode("error")
-    try: measure(step, 8, clock_of(device), n_batches=20)
+    try: measure(step, 8, make_clock(device), n_batches=20)
     finally: torch.cuda.set_sync_debug_mode("default")

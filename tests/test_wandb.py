@@ -17,7 +17,7 @@ from ready_steady_go.commands.cli import main
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store import wandb_sync
 from ready_steady_go.store.journal import Journal
-from ready_steady_go.store.record import Record, make_record, sealed
+from ready_steady_go.store.record import Record, make_record, seal
 from ready_steady_go.store.wandb_runs import run_of
 from ready_steady_go.store.wandb_sync import after_run, offline, pull, pull_command, push, push_command
 from ready_steady_go.timing.measure import Measurement
@@ -95,7 +95,7 @@ BENT = dict(
 def test_values_that_wandb_bends_come_back_as_they_are_in_the_journal(server, tmp_path):
     odd = make_record(replace(SPEC, bs=8, model="größe"), replace(GPU, device_name="Toy GPU ½"), ceiling_share=float("nan"))
     journal = Journal(tmp_path / "j.jsonl")
-    journal.append(sealed(replace(odd, **BENT)))
+    journal.append(seal(replace(odd, **BENT)))
     assert not push(journal.read(), "p").failed
     out = tmp_path / "pulled.jsonl"
     assert pull_command("toy/p", str(out)) == 0

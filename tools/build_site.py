@@ -20,8 +20,8 @@ SOURCE, HTML = ROOT / "_docs" / "source", ROOT / "_docs" / "html"
 COPIES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-import site_pages as adapter  # noqa: E402
 import check_site  # noqa: E402
+import site_pages as adapter  # noqa: E402
 import site_plots as plots  # noqa: E402
 import site_reference as reference  # noqa: E402
 

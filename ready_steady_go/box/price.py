@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_USD', 'MOST_TEXT', 'PROVIDERS', 'SECRETS', 'PROC1', 'MOST_BYTES', 'ENCRYPTED_OR_HERE', 'parse_usd', 'Price',
-           'read_vast', 'read_runpod', 'Provider', 'NoPrice', 'price', 'usd_per_msample']
+           'read_vast', 'read_runpod', 'Provider', 'NoPrice', 'find_price', 'usd_per_msample']
 
 # %% ../../nbs/box/03b_price.ipynb #82a5d0a2
 import json
@@ -262,7 +262,7 @@ def _asked(provider: Provider, here: Mapping[str, str], timeout_s: float) -> Pri
     return Price(note=f"no price: {provider.name} {why}; give --usd-per-hour")
 
 
-def price(
+def find_price(
     typed: float | None,  # `--usd-per-hour`
     env: Mapping[str, str] = os.environ,
     proc1: Path = PROC1,  # the environment of the container's first process

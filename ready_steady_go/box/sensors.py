@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SM', 'MEM', 'UNCORRECTED', 'SINCE_LOAD', 'EVER', 'SLOWDOWN', 'REASONS', 'PATIENCE_S', 'Gpu', 'open_gpu', 'gpu_at',
-           'address', 'GpuFacts', 'facts', 'reason_names', 'Sample', 'sample', 'Sampler', 'Load', 'under_load',
-           'summary', 'Meter', 'pids_max']
+           'nvml_address', 'GpuFacts', 'read_facts', 'reason_names', 'Sample', 'read_sample', 'Sampler', 'LoadSummary',
+           'under_load', 'summarise_load', 'Meter', 'pids_max']
 
 # %% ../../nbs/box/03a_sensors.ipynb #99b8c71f
 import re
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from .machine import CGROUP, _read
+from .machine import CGROUP_ROOT, read_text
 
 # %% ../../nbs/box/03a_sensors.ipynb #df0fcbfe
 class Gpu:
@@ -103,7 +103,7 @@ def gpu_at(
             gpu.close()
 
 # %% ../../nbs/box/03a_sensors.ipynb #52fd497a
-def address(
+def nvml_address(
     props,  # `torch.cuda.get_device_properties(device)`
 ) -> str | None:
     "Where the GPU is, in the words that `open_gpu` takes."
@@ -168,7 +168,7 @@ def _first(values: list | None, kind=bool):
     return None if values is None else kind(values[0])
 
 
-def facts(
+def read_facts(
     gpu: Gpu | None,
 ) -> GpuFacts | None:
     "The facts about this GPU now."
@@ -237,7 +237,7 @@ class Sample:
     lost: bool = False
 
 
-def sample(
+def read_sample(
     gpu: Gpu,
 ) -> Sample:
     "The readings now."
@@ -274,7 +274,7 @@ class Sampler:
 
     def _take(self) -> bool:
         "One sample; False when there will be no more: whoever asks a lost GPU again may wait for ever."
-        self.samples.append(sample(cast(Gpu, self.gpu)))  # without one there is no thread
+        self.samples.append(read_sample(cast(Gpu, self.gpu)))  # without one there is no thread
         return not self.samples[-1].lost
 
     def _run(self):
@@ -305,7 +305,7 @@ class Sampler:
 
 # %% ../../nbs/box/03a_sensors.ipynb #9b6b2e5d
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class LoadSummary:
     "Samples under load, summed up."
 
     sm_clock_mhz: float | None = None  # median
@@ -327,9 +327,9 @@ def under_load(
     return bool(s.busy_percent) if s.reasons is None else not s.reasons & REASONS["idle"]
 
 
-def summary(
+def summarise_load(
     samples: Iterable[Sample],
-) -> Load:
+) -> LoadSummary:
     "What the samples under load say together."
     samples = list(samples)
     work = [s for s in samples if under_load(s) and not s.lost]
@@ -341,7 +341,7 @@ def summary(
 
     named = [reason_names(s.reasons) for s in work if s.reasons is not None]
     shares = {reason: share for reason in REASONS if (share := sum(reason in names for names in named) / max(1, len(named)))}
-    return Load(
+    return LoadSummary(
         sm_clock_mhz=of(statistics.median, "sm_clock_mhz"),
         sm_clock_min_mhz=of(min, "sm_clock_mhz"),
         mem_clock_mhz=of(statistics.median, "mem_clock_mhz"),
@@ -406,8 +406,8 @@ class Meter:
 
 # %% ../../nbs/box/03a_sensors.ipynb #ac98073d
 def pids_max(
-    root: Path = CGROUP,  # where the cgroup's files are
+    root: Path = CGROUP_ROOT,  # where the cgroup's files are
 ) -> int | None:
     "How many processes and threads this container may have; None is no limit."
-    limits = [_read(root / name) for name in ("pids.max", "pids/pids.max")]
+    limits = [read_text(root / name) for name in ("pids.max", "pids/pids.max")]
     return min((int(limit) for limit in limits if limit.isdecimal()), default=None)

@@ -24,11 +24,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from .machine import cpu_cores, look_at, nvidia_driver, ram_bytes, thread_times, waited_share
-from .sensors import address
+from .machine import cpu_cores, cpu_wait_share, describe_machine, nvidia_driver, ram_bytes, thread_times
+from .sensors import nvml_address
 from ..spec.spec import PRECISIONS, UserError
-from ..timing.device import check_precision, clock_of, find_device, free_memory, is_oom, precision_findings, set_precision
-from ..timing.measure import measure, warm_up, windows
+from ..timing.device import check_precision, find_device, free_memory, is_oom, make_clock, precision_findings, set_precision
+from ..timing.measure import measure, time_windows, warm_up
 
 # %% ../../nbs/box/03c_stress.ipynb #42146abf
 def _runs_on(arch: str, capability: tuple[int, int]) -> bool:
@@ -156,7 +156,7 @@ def _fastest(device: torch.device, dtype: torch.dtype, clock, seconds: float) ->
         if not _fits(device, dtype, side) or best and 2 * side**3 / best > seconds / 20:
             break
         call = _product(device, dtype, side)
-        windows(call, clock, [1], lambda read: True)  # the first one loads the library
+        time_windows(call, clock, [1], lambda read: True)  # the first one loads the library
         rate = 2 * side**3 / warm_up(call, clock, seconds / 16, window_s=seconds / 64).step_s
         if rate > best:
             best, side_of_best = rate, side
@@ -183,7 +183,7 @@ def matmul_ceiling(
     "The highest rate of matrix products."
     if not has_precision(precision, device):
         return None
-    clock, dtype = clock_of(device), DTYPES[precision]
+    clock, dtype = make_clock(device), DTYPES[precision]
     with _switched(precision):
         side = _fastest(device, dtype, clock, seconds)
         if side is None:
@@ -215,7 +215,7 @@ def device_copy(
     "The rate at which the device copies within its own memory."
     n = min(CPU_BUFFER if device.type == "cpu" else BUFFER, free_bytes(device) // 8)
     source = _bytes(n, device=device)
-    return 2 * _gb_per_s(torch.empty_like(source), source, clock_of(device), seconds)
+    return 2 * _gb_per_s(torch.empty_like(source), source, make_clock(device), seconds)
 
 
 def host_link(
@@ -230,7 +230,7 @@ def host_link(
         host = _bytes(n).pin_memory()
     except RuntimeError:
         return None  # an accelerator for which this torch cannot pin memory
-    there, clock = torch.empty(n, dtype=torch.uint8, device=device), clock_of(device)
+    there, clock = torch.empty(n, dtype=torch.uint8, device=device), make_clock(device)
     to_device = _gb_per_s(there, host, clock, seconds / 2)
     return dict(to_device=to_device, to_host=_gb_per_s(host, there, clock, seconds / 2))
 
@@ -379,7 +379,7 @@ def pci_id(
     index = torch.device(name or "cuda").index or 0
     if index >= torch.cuda.device_count():
         return None
-    return address(torch.cuda.get_device_properties(index))
+    return nvml_address(torch.cuda.get_device_properties(index))
 
 
 def unused_gpu(
@@ -413,14 +413,14 @@ def _stress(ask: dict, say: Callable[[dict], None]) -> dict:
     device = find_device(ask["device"])
     if device.type == "cpu":
         torch.set_num_threads(max(1, int(cpu_cores())))
-    machine = asdict(look_at(device))
+    machine = asdict(describe_machine(device))
     say(dict(event="beat", phase="starting", machine=machine))
     if trouble := arch_trouble(device):
         return dict(event="stress", no_kernels=trouble)
     beat = lambda phase, done=None: say(dict(event="beat", phase=phase, done=done or {}))
     before = thread_times()
     done = stress(device, ask["seconds"], beat)
-    return dict(event="stress", done=done | dict(waited=waited_share(before, thread_times())))
+    return dict(event="stress", done=done | dict(waited=cpu_wait_share(before, thread_times())))
 
 
 def answer(

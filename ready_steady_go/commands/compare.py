@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from ..run.screen import in_words
+from ..run.screen import outcome_text
 from ..spec.parse import one_of
 from ..spec.spec import Spec, UserError
 from ..store.record import Record, comparison_key, plus_minus
@@ -110,7 +110,7 @@ def unfit(
     if r.outcome == "impossible" or r.plausible is False:
         return "impossible"
     if r.outcome != "ok":
-        return in_words(str(r.outcome))
+        return outcome_text(str(r.outcome))
     if r.search == "soak":
         return "a soak"
     if r.search in ("probe", "refine"):

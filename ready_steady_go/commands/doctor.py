@@ -22,10 +22,10 @@ from typing import Any
 from .. import __version__
 from ..box import price as prices
 from ..box import sensors
-from ..box.machine import CGROUP, _read, gib
+from ..box.machine import CGROUP_ROOT, as_gib, read_text
 from ..box.requirements import Rule, _version, parse_rules, verdict
 from ..run.screen import Screen
-from ..run.supervise import FIRST_SIGN_S, SIGN_S, Child, Gone
+from ..run.supervise import BEAT_TIMEOUT_S, FIRST_BEAT_TIMEOUT_S, Child, ChildGone
 from ..spec.spec import PRECISIONS, UserError
 from ..truth.peaks import peak
 
@@ -39,7 +39,7 @@ class Sources:
     peak: Callable = lambda device_name, precision: None  # -> TFLOP/s of the data sheet
 
 
-HERE = Sources(sensors, prices.price, peak)
+HERE = Sources(sensors, prices.find_price, peak)
 
 
 class Watch:
@@ -53,7 +53,7 @@ class Watch:
         self.sampler: Any = None
         self.sensors, self.load, self.after = sensors, None, None
         self.gpu = sensors.open_gpu(pci) if sensors and pci else None
-        self.before = sensors.facts(self.gpu) if self.gpu else None
+        self.before = sensors.read_facts(self.gpu) if self.gpu else None
 
     def begin(self) -> None:
         "The load begins."
@@ -79,7 +79,7 @@ def examine(
     sensors=None,  # see `Sources`
     start: Callable[[], Child] = lambda: Child(STRESS),
     tell: Callable[[str], None] = lambda phase: None,  # hears what is being done
-    silent_s: float = SIGN_S,  # how long the child may be silent under load, besides what a test takes, seconds
+    silent_s: float = BEAT_TIMEOUT_S,  # how long the child may be silent under load, besides what a test takes, seconds
 ) -> dict:  # machine, measured, watch, findings
     "Load the device in a child, and watch it."
     seen: dict = dict(machine=None, measured={}, watch=Watch(None), findings=[])
@@ -99,7 +99,7 @@ def examine(
         seen["findings"].append(dict(code=code, text=text))
 
     try:
-        there = child.ask(dict(do="look", device=device), limit_s=FIRST_SIGN_S)
+        there = child.ask(dict(do="look", device=device), limit_s=FIRST_BEAT_TIMEOUT_S)
         if there.get("unused"):
             found("gpu_unused", there["unused"] + "; " + OTHER_TORCH)
         seen["watch"] = Watch(there.get("pci"), sensors)
@@ -109,7 +109,7 @@ def examine(
             found("no_kernels", answer["no_kernels"])
         if answer["event"] == "broke":
             found("died", died("failed", answer["message"], phase))
-    except Gone as gone:
+    except ChildGone as gone:
         found("died", died(gone.outcome, str(gone), phase))
     except ValueError:
         found("died", died("failed", "it answered with something that is not JSON", phase))
@@ -206,9 +206,9 @@ def _plain(facts) -> dict | None:
     return None if facts is None else asdict(facts)
 
 
-def _container(root: Path = CGROUP) -> dict:
+def _container(root: Path = CGROUP_ROOT) -> dict:
     "Limits that a renter trips over, and the cores that programs see in spite of them; None where there is none."
-    memory = next(filter(None, (_read(root / name) for name in MEMORY_LIMITS)), "")
+    memory = next(filter(None, (read_text(root / name) for name in MEMORY_LIMITS)), "")
     memory_max = int(memory) if memory.isdecimal() and int(memory) < 2**60 else None  # more is no limit
     return dict(pids_max=sensors.pids_max(root), memory_max=memory_max, cores_seen=os.cpu_count())
 
@@ -275,7 +275,7 @@ def _host(report: dict) -> list[str | None]:
     "Cores and memory that we may use; what a container takes away is said."
     m, box = report["machine"], report["container"]
     cores = f"{m['cpu_cores']:g} cores" + f" of {box['cores_seen']}" * ((box["cores_seen"] or 0) > m["cpu_cores"])
-    ram = _said(m["ram_bytes"], f"{gib(m['ram_bytes'])} of RAM" + " by the container's limit" * (m["ram_bytes"] == box["memory_max"]))
+    ram = _said(m["ram_bytes"], f"{as_gib(m['ram_bytes'])} of RAM" + " by the container's limit" * (m["ram_bytes"] == box["memory_max"]))
     return [None if m["device"] == "cpu" else m["cpu"], cores, ram, _said(box["pids_max"], "{} processes at most")]
 
 
@@ -295,7 +295,7 @@ def machine_lines(
     g, on_gpu, watts = m.get, m["device"] != "cpu", "{:.0f} W"
     capability = g("device_capability") and g("device_capability").strip("()").replace(", ", ".")
     units = "{} SMs" if capability else "{} compute units"
-    card = [gib(g("gpu_mem")), _said(g("gpu_sm_count"), units), _said(capability, "compute capability {}")]
+    card = [as_gib(g("gpu_mem")), _said(g("gpu_sm_count"), units), _said(capability, "compute capability {}")]
     software = [_said(g("driver"), "driver {}"), _said(g("pytorch"), "torch {}"), _said(g("cuda"), "CUDA {}") if on_gpu else None]
     limits = [_said(gpu.get("power_limit_w"), f"limit {watts}"), _said(gpu.get("power_limit_default_w"), f"default {watts}")]
     return [
@@ -385,7 +385,7 @@ def doctor(
     usd_per_hour: float | None = None,  # as typed and parsed
     sources: Sources = HERE,
     start: Callable[[], Child] = lambda: Child(STRESS),
-    silent_s: float = SIGN_S,  # see `examine`
+    silent_s: float = BEAT_TIMEOUT_S,  # see `examine`
 ) -> int:  # exit code: 0 healthy and every rule is met, 1 otherwise
     "Is this box healthy, and is it what was wanted? A wrong rule is a `UserError`, before anything runs."
     rules, screen = parse_rules(require), screen or Screen(as_json=as_json)

@@ -49,7 +49,7 @@ def size(
 
 def friendly() -> list[Name]:
     "The names that people compare, family by family, without loading a library."
-    known = dict(timm=TIMM, hf={name: known.params for name, known in families.load("hf").FRIENDLY.items()}, lstm=LSTM)
+    known = dict(timm=TIMM, hf={name: known.params for name, known in families.load_family("hf").FRIENDLY.items()}, lstm=LSTM)
     return [Name(family, name, params) for family, models in known.items() for name, params in models.items()]
 
 # %% ../../nbs/commands/08a_models.ipynb #375ce2e0
@@ -58,7 +58,11 @@ COUNT_S = 10.0
 
 def _typed(family: str, name: str) -> str:
     "The name as `--model` takes it."
-    return name if family == "timm" or name == "lstm" or (family == "hf" and name in families.load("hf").FRIENDLY) else f"{family}:{name}"
+    return (
+        name
+        if family == "timm" or name == "lstm" or (family == "hf" and name in families.load_family("hf").FRIENDLY)
+        else f"{family}:{name}"
+    )
 
 
 def matching(
@@ -73,7 +77,7 @@ def matching(
     return [
         Name(family, _typed(family, name))
         for family in ([wanted] if wanted else families.family_names())
-        for name in families.load(family).names()
+        for name in families.load_family(family).names()
         if fnmatch.fnmatchcase(name.lower(), part.lower())
     ]
 
@@ -90,7 +94,7 @@ def count(
     try:
         spec = families.resolve(Spec(model=name))
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return sum(p.numel() for p in families.load(spec.family).build(spec, "meta").model.parameters())
+            return sum(p.numel() for p in families.load_family(spec.family).build(spec, "meta").model.parameters())
     except Exception:
         return None  # whatever a library says: the name is listed without
 
@@ -133,11 +137,11 @@ def models_command(
 def _nearest(pattern: str) -> str:
     "The end of a sentence that suggests the name nearest to a pattern that fits none."
     wanted = pattern.rpartition(":")[0]
-    known = [_typed(f, name) for f in ([wanted] if wanted else families.family_names()) for name in families.load(f).names()]
+    known = [_typed(f, name) for f in ([wanted] if wanted else families.family_names()) for name in families.load_family(f).names()]
     return did_you_mean(pattern, known)
 
 
 def _missing(pattern: str) -> str:
     "Why a family has less to offer than it could, if that may be the reason."
-    why = getattr(families.load("hf"), "missing", lambda: None)()
+    why = getattr(families.load_family("hf"), "missing", lambda: None)()
     return f" ({why})" if why and pattern.rpartition(":")[0] in ("", "hf") else ""

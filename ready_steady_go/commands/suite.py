@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..run.campaign import REFUSED
 from ..run.campaign import run as carry_out
-from ..run.request import Ask, understand
-from ..run.screen import Screen, best_of
+from ..run.request import Request, understand
+from ..run.screen import Screen, best_record
 from ..run.suite_file import KNOBS, ON, Run, Suite, find, load, shipped
 from ..run.suite_table import MOVED, grids, options_of, table, varying
 from ..run.supervise import Runner
@@ -28,7 +28,7 @@ def ask_of(
     run: Run,
     n_seconds: str | None = None,  # as typed; instead of what the file says
     **rest,  # device, out and fresh, as typed
-) -> Ask:  # with a single spec
+) -> Request:  # with a single spec
     "What a ladder of a suite asks for; a `UserError` that says where it is not right."
     o = {"mode": "train", "seed": "0", "run-number": "1"} | run.options
     lengths = (
@@ -49,7 +49,7 @@ def ask_of(
 def _wanted(sizes: list[int] | None, records: list[Record]) -> list[Record]:
     "Of a ladder's records those that the table shows: the best, or one for each batch size that was asked for."
     if sizes is None:
-        best = best_of(records)
+        best = best_record(records)
         return [best] if best else records[-1:]
     kept: dict[int, Record] = {}
     for r in records:
@@ -114,17 +114,17 @@ class SuiteScreen(Screen):
 
 # %% ../../nbs/commands/08b_suite.ipynb #580ff1a2
 @dataclass(frozen=True)
-class Several(Ask):
+class Several(Request):
     "What a suite asks for: asks with a ladder each."
 
     parts: list = field(default_factory=list)  # (run, ask) of each ladder
     screen: SuiteScreen | None = None
 
-    def share_s(self, ladder: Ask, left: int, began: float) -> float:
+    def share_s(self, ladder: Request, left: int, began: float) -> float:
         "Seconds that a ladder may take: its share of the budget, or as long as it would take alone."
         return ladder.seconds if self.budget_s is None else super().share_s(ladder, left, began)
 
-    def ladders(self, runner: Runner) -> list[Ask]:
+    def ladders(self, runner: Runner) -> list[Request]:
         "An ask for each ladder on this device, with why it is refused or completed; a `UserError` where all are refused."
         runner.check([])  # a device that is not there is no run's fault
         kind = "cpu" if runner.machine.device == "cpu" else "accelerator"
@@ -142,7 +142,7 @@ class Several(Ask):
         return [ask for _, ask in checked]
 
 
-def _checked(ask: Ask, runner: Runner) -> Ask:
+def _checked(ask: Request, runner: Runner) -> Request:
     "The ask with its spec completed, or with the reason why it cannot be."
     try:
         return replace(ask, specs=runner.check(ask.specs))
@@ -167,7 +167,7 @@ def several(
     )
     text, option = (budget, "--budget") if budget is not None else (suite.budget, f"suite {suite.name}: budget")
     seconds = None if text is None else parse_seconds(text, option)
-    same = {f.name: getattr(outer, f.name) for f in fields(Ask)} | dict(specs=[s for _, a in parts for s in a.specs], budget_s=seconds)
+    same = {f.name: getattr(outer, f.name) for f in fields(Request)} | dict(specs=[s for _, a in parts for s in a.specs], budget_s=seconds)
     screen.suite = suite
     return Several(**same, parts=parts, screen=screen)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..spec.spec import UserError, did_you_mean
-from ..store.journal import DEFAULT
+from ..store.journal import DEFAULT_JOURNAL
 from ..store.sources import is_project
 from ..truth.guard import read_table
 
@@ -71,7 +71,7 @@ def _journal(
     if not Path(path).exists():
         raise UserError(f"{name}: there is no such journal; measure first, or name another, or a W&B project as entity/project")
     if Path(path).is_dir():
-        raise UserError(f"{name}: it is a folder; name a journal in it, such as {Path(path) / DEFAULT}")
+        raise UserError(f"{name}: it is a folder; name a journal in it, such as {Path(path) / DEFAULT_JOURNAL}")
     if not os.access(path, os.R_OK):
         raise UserError(f"{name}: it may not be read")
     return str(Path(path).absolute())
@@ -86,8 +86,8 @@ def parameters(
     "What the notebook is told; a `UserError` for what is not there."
     own = [_journal(path, "--mine") for path in mine]
     there = [_journal(path) for path in journals]
-    if not there and not own and not project and Path(DEFAULT).exists():
-        there = [_journal(DEFAULT)]
+    if not there and not own and not project and Path(DEFAULT_JOURNAL).exists():
+        there = [_journal(DEFAULT_JOURNAL)]
     if reference:
         read_table(reference)
         reference = str(Path(reference).absolute())

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .table import BOX, KINDS, MAKES_KEY, VERSIONS, plain, short_name
-from ..spec.spec import Spec, fused_anyway
+from ..spec.spec import Spec, needs_fused
 from ..store.record import SKIPPED_OOM, Record, comparison_key
 from ..truth.guard import precision_of, read_table, verdicts
 
@@ -40,7 +40,7 @@ def _row_keys(row) -> tuple[str, str]:
     if known["size"] and known["size"].isdecimal():
         known["size"] = int(known["size"])
     record = Record(**known)
-    fused = None if record.fused == fused_anyway(record) else record.fused
+    fused = None if record.fused == needs_fused(record) else record.fused
     return comparison_key(record), comparison_key(replace(record, precision="fp32", fused=fused))
 
 

@@ -14,28 +14,28 @@ from dataclasses import replace
 
 import torch
 
-from ..box.machine import cpu_cores, look_at, thread_times, waited_share
-from ..box.sensors import Gpu, Meter, address, open_gpu, sample
+from ..box.machine import cpu_cores, cpu_wait_share, describe_machine, thread_times
+from ..box.sensors import Gpu, Meter, nvml_address, open_gpu, read_sample
 from ..box.stress import CEILING_S, arch_trouble, matmul_ceiling, once_per_boot
 from ..spec.spec import Spec, UserError
 from ..store.record import Record, make_record
 from ready_steady_go.timing.device import (
     PeakMemory,
     check_precision,
-    clock_of,
     find_device,
     free_memory,
-    fullness,
     is_oom,
+    make_clock,
+    memory_share,
     precision_findings,
     set_precision,
-    wait_for,
+    synchronize,
 )
 from ..timing.measure import Measurement, UntilFlat, burst_and_sustained, measure
 from ..timing.passes import passes
 from ..timing.uncertainty import TARGET
 from ..training.compiling import compilations, compile_failed, forget_compiled, from_compiler, graph_breaks, settle
-from ..training.families import load, resolve
+from ..training.families import load_family, resolve
 from ..training.prepare import check_knobs, make_step, prepared
 from ..training.workload import Workload, trouble
 from ..truth.findings import contention
@@ -176,7 +176,7 @@ def _quiet(*args) -> None:
 
 def _gpu_of(device: torch.device) -> Gpu | None:
     "The device as NVML sees it, if it does."
-    return open_gpu(address(torch.cuda.get_device_properties(device))) if device.type == "cuda" and not torch.version.hip else None
+    return open_gpu(nvml_address(torch.cuda.get_device_properties(device))) if device.type == "cuda" and not torch.version.hip else None
 
 
 def _pci_id(gpu: Gpu | None) -> str | None:
@@ -198,8 +198,8 @@ class Bench:
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, int(cpu_cores())))
         self.gpu = _gpu_of(self.device)
-        self.machine = replace(look_at(self.device), pci_id=_pci_id(self.gpu))
-        self.load = load
+        self.machine = replace(describe_machine(self.device), pci_id=_pci_id(self.gpu))
+        self.load = load_family
         self.spec: Spec | None = None
         self.work: Workload | None = None
         self.ceiling: float | None = None
@@ -262,19 +262,19 @@ class Bench:
     def _classify(self, error: Exception) -> str:
         "The outcome that an error is. Asking a device that is in doubt may fail too."
         try:
-            full = fullness(self.device)
+            full = memory_share(self.device)
         except RuntimeError:
             full = 0.0
         return "oom" if is_oom(error, full) else f"failed:{type(error).__name__}"
 
     def _look(self) -> dict:
         "What a soak watches."
-        seen = self.gpu and sample(self.gpu)
+        seen = self.gpu and read_sample(self.gpu)
         return dict(temperature_c=seen.temperature_c, sm_clock_mhz=seen.sm_clock_mhz) if seen else {}
 
     def _timed(self, step, spec: Spec, asked: dict, limits: dict, tell) -> tuple[Measurement, dict, list[dict]]:
         "The timed part, what was noted around it, and what a reader must know of that."
-        around, clock = Around(self.device, self.gpu), clock_of(self.device)
+        around, clock = Around(self.device, self.gpu), make_clock(self.device)
         fields, found = self._settled(step, spec, tell) if spec.compile else ({}, [])
         soak = asked["soak"] and UntilFlat(asked["soak"], self._look)
         lengths = {} if soak else dict(n_seconds=asked["n_seconds"], n_batches=asked["n_batches"])
@@ -282,13 +282,13 @@ class Bench:
         fields |= around.fields(m)
         if spec.cuda_graph:
             fields["peak_mem_steady_bytes"] = None  # what lies in a graph was taken when it was captured
-        return m, fields, (found or compiled_again(around.compiled)) + contention(waited_share(*around.threads))
+        return m, fields, (found or compiled_again(around.compiled)) + contention(cpu_wait_share(*around.threads))
 
     def _settled(self, step, spec: Spec, tell) -> tuple[dict, list[dict]]:
         "What torch.compile took, and how often it had to leave the model to Python; there are signs of life meanwhile."
         with Alive(lambda: tell("compile", None)):
             try:
-                seconds, ended = settle(step, lambda: wait_for(self.device))
+                seconds, ended = settle(step, lambda: synchronize(self.device))
             except Exception as error:
                 if self._classify(error) != "oom" and from_compiler(error):
                     raise compile_failed(error, spec.compile) from error
@@ -339,7 +339,7 @@ class Bench:
         except Exception as error:  # the rate was measured before, and stands
             more, found = {}, [dict(code="passes_failed", text=f"the passes after the timed part failed: {_in_words(error)}")]
         fields |= more
-        return found + clocks_finding(m, fields["wall_ms"], clock_of(self.device).ahead) + ([] if soak else steadiness(m))
+        return found + clocks_finding(m, fields["wall_ms"], make_clock(self.device).ahead) + ([] if soak else steadiness(m))
 
     def _clean_up(self) -> None:
         "Leave nothing of a point behind but the model."

@@ -17,13 +17,13 @@ from functools import partial
 from itertools import chain
 
 from ..box.machine import Machine, nvidia_driver
-from ..box.price import Price, price
-from .request import Ask
-from .screen import Screen, best_of
-from .supervise import Gone, Runner, ladder, soak
-from .watch import Watch, priced
+from ..box.price import Price, find_price
+from .request import Request
+from .screen import Screen, best_record
+from .supervise import ChildGone, Runner, run_ladder, run_soak
+from .watch import GpuWatch, with_price
 from ..spec.spec import Spec, UserError
-from ..store.journal import DEFAULT, CannotWrite, Journal
+from ..store.journal import DEFAULT_JOURNAL, CannotWrite, Journal
 from ..store.record import SKIPPED_OOM, Record, make_record
 from ..store.wandb_sync import after_run
 
@@ -56,16 +56,16 @@ def soaked_before(
     return any(r.search == "soak" and r.soak == seconds and r.ok and same(r) for r in records)
 
 # %% ../../nbs/run/06g_campaign.ipynb #afb0380c
-def _skipped(ask: Ask, machine: Machine) -> Iterator[Record]:
+def _skipped(ask: Request, machine: Machine) -> Iterator[Record]:
     "Records of a ladder that there was no time for, or that cannot be had here."
     outcome = REFUSED if ask.refused else "skipped:budget"
     for bs in ask.sizes or [None]:
         yield make_record(replace(ask.specs[0], bs=bs), machine, outcome=outcome, error=ask.refused, **ask.limits)
 
 
-def _soaks(ask: Ask, spec: Spec, runner: Runner, screen: Screen, until: float, look) -> Iterator[Record]:
+def _soaks(ask: Request, spec: Spec, runner: Runner, screen: Screen, until: float, look) -> Iterator[Record]:
     "The soak of a ladder's best point, if one was asked for."
-    best, left_s = best_of(screen.rows), until - time.monotonic()
+    best, left_s = best_record(screen.rows), until - time.monotonic()
     if not ask.soak_s or best is None or runner.lost:
         return
     known = not ask.fresh and soaked_before(ask.journal.read(), best, ask.soak_s)
@@ -74,7 +74,7 @@ def _soaks(ask: Ask, spec: Spec, runner: Runner, screen: Screen, until: float, l
     elif left_s < min(ask.soak_s, SHORTEST_SOAK_S):
         screen.note("no soak: the budget is spent; a larger --budget has room for it")
     else:
-        yield soak(best, spec, runner, min(ask.soak_s, left_s), ask.limits, screen.beat, look)
+        yield run_soak(best, spec, runner, min(ask.soak_s, left_s), ask.limits, screen.beat, look)
 
 
 def _left_s(until: float) -> float:
@@ -82,7 +82,7 @@ def _left_s(until: float) -> float:
     return until - time.monotonic()
 
 
-def _ladders(whole: Ask, asks: list[Ask], runner: Runner, screen: Screen, began: float, look) -> Iterator[Record]:
+def _ladders(whole: Request, asks: list[Request], runner: Runner, screen: Screen, began: float, look) -> Iterator[Record]:
     "All records of all ladders, each shown when its successor is asked for or the ladder ends."
     for i, ask in enumerate(asks):
         (spec,), share = ask.specs, whole.share_s(ask, len(asks) - i, began)
@@ -94,7 +94,7 @@ def _ladders(whole: Ask, asks: list[Ask], runner: Runner, screen: Screen, began:
             yield from _skipped(ask, runner.machine)
         else:
             kept_s = 0 if ask.sizes else min(ask.soak_s or 0, share / 2)  # a search leaves time for the soak
-            yield from ladder(spec, search, runner, partial(_left_s, until - kept_s), ask.limits, screen.beat, look)
+            yield from run_ladder(spec, search, runner, partial(_left_s, until - kept_s), ask.limits, screen.beat, look)
             yield from _soaks(ask, spec, runner, screen, until, look)
         screen.end(search.why)
         if runner.lost:
@@ -102,7 +102,7 @@ def _ladders(whole: Ask, asks: list[Ask], runner: Runner, screen: Screen, began:
         runner.end()  # the next model finds a process of its own, with nothing left over
 
 
-def _say_device(ask: Ask, machine, screen: Screen) -> None:
+def _say_device(ask: Request, machine, screen: Screen) -> None:
     "Say it when the CPU is measured although nobody asked for that."
     if ask.device is not None or machine.device != "cpu":
         return
@@ -113,20 +113,20 @@ def _say_device(ask: Ask, machine, screen: Screen) -> None:
 
 
 def benchmark(
-    ask: Ask,
+    ask: Request,
     screen: Screen,
     runner: Runner,
     began: float,  # `time.monotonic()` when the budget began to run
 ) -> int:  # exit code: 0 everything was measured, 1 something failed
     "Measure everything that was asked for: each record is on disk before the next point starts."
-    failed, made, watch, cost = False, [], Watch(), Cost(ask.usd_per_hour)
+    failed, made, watch, cost = False, [], GpuWatch(), Cost(ask.usd_per_hour)
     asks = ask.ladders(runner)
     refused, asks = [a for a in asks if a.refused], [a for a in asks if not a.refused]
     screen.machine(runner.machine)
     _say_device(ask, runner.machine, screen)
     watch.begin(runner.machine)
     screen.cost(cost.price)
-    look = lambda record, since: priced(watch.seen(record, since), cost.price)
+    look = lambda record, since: with_price(watch.seen(record, since), cost.price)
     try:
         first = (record for a in refused for record in _skipped(a, runner.machine))  # said before the first point
         for record in chain(first, _ladders(ask, asks, runner, screen, began, look)):
@@ -153,7 +153,7 @@ class Cost:
         self.thread.start()
 
     def _ask(self, typed: float | None) -> None:
-        self.found = price(typed)
+        self.found = find_price(typed)
 
     @property
     def price(self) -> Price:
@@ -191,7 +191,7 @@ def _on_signals(handler) -> None:
 
 
 def run(
-    ask: Ask,
+    ask: Request,
     screen: Screen,
     began: float,  # `time.monotonic()` when the budget began to run
     runner: Runner | None = None,  # who measures; None: a child on the device that was asked for
@@ -200,7 +200,7 @@ def run(
     try:
         ask.journal.check()
     except CannotWrite as error:
-        if str(ask.journal.path) == DEFAULT:
+        if str(ask.journal.path) == DEFAULT_JOURNAL:
             raise RuntimeError(str(error)) from error  # nothing that was typed is wrong
         raise
     if not importlib.util.find_spec("torch"):
@@ -212,7 +212,7 @@ def run(
     except Interrupted as stop:
         screen.end()
         return 128 + stop.args[0]
-    except Gone as gone:
+    except ChildGone as gone:
         raise RuntimeError(f"the benchmark process did not start: {gone}") from gone
     finally:
         _on_signals(signal.SIG_IGN)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ROUGH', 'TRUST', 'WILD', 'WILDER', 'DOUBT_AT_TOP', 'DOUBT_AHEAD', 'OFF_LINE', 'REACH', 'BLIND', 'PROBE_S',
-           'CONFIRM_S', 'SLACK', 'WARMUP', 'LONGEST_STEP_S', 'LARGEST', 'CONFIRMS', 'WORTH', 'WORTH_S', 'OOM_S', 'Try',
-           'Tried', 'Given', 'step_line', 'above', 'Guess', 'memory_each', 'chance_to_fit', 'grain', 'between',
-           'Search']
+           'CONFIRM_S', 'SLACK', 'WARMUP', 'LONGEST_STEP_S', 'LARGEST', 'CONFIRMS', 'WORTH', 'WORTH_S', 'OOM_S',
+           'Trial', 'TrialResult', 'FixedSizes', 'step_line', 'above', 'Guess', 'memory_each', 'chance_to_fit', 'grain',
+           'between', 'Search']
 
 # %% ../../nbs/run/06_search.ipynb #7fb1393e
 import math
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 # %% ../../nbs/run/06_search.ipynb #2136cc7e
 @dataclass(frozen=True)
-class Try:
+class Trial:
     "What to measure next."
 
     bs: int  # batch size, samples
@@ -24,7 +24,7 @@ class Try:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     "How one batch size went."
 
     bs: int  # batch size, samples
@@ -37,7 +37,7 @@ class Tried:
     why: str = ""  # as in the `Try` that asked for it
 
 # %% ../../nbs/run/06_search.ipynb #f8e79e90
-class Given:
+class FixedSizes:
     "The batch sizes that were asked for, ascending, until one does not fit or the time is up."
 
     def __init__(
@@ -50,7 +50,7 @@ class Given:
     def next(
         self,
         left_s: float = float("inf"),  # seconds of budget that are left
-    ) -> Try | None:  # None: enough
+    ) -> Trial | None:  # None: enough
         "The next batch size to try."
         if not self.left:
             self.why = self.why or "all were tried"
@@ -58,9 +58,9 @@ class Given:
             self.why = f"{self.closed} did not fit"
         elif left_s <= 0:
             self.why = "the budget is spent"
-        return None if self.why else Try(self.left[0])
+        return None if self.why else Trial(self.left[0])
 
-    def tell(self, tried: Tried) -> None:
+    def tell(self, tried: TrialResult) -> None:
         "Learn how the batch size went that `next` gave."
         self.left.remove(tried.bs)
         if tried.outcome == "oom":
@@ -219,28 +219,28 @@ class Search:
         capacity: float | None = None,  # bytes of device memory; None: unknown
         until: int | None = None,  # the largest batch size to try
         closed_above: int | None = None,  # did not fit in an earlier run
-        known: Sequence[Tried] = (),  # what an earlier run of the same command found out
+        known: Sequence[TrialResult] = (),  # what an earlier run of the same command found out
     ):
         self.until, self.capacity = min(until or LARGEST, LARGEST), capacity
         self.start = max(1, min(start, self.until, (closed_above or LARGEST + 1) - 1))
         self.closed_above: float = closed_above or math.inf
         self.tried, self.why = list(known), ""
 
-    def tell(self, tried: Tried) -> None:
+    def tell(self, tried: TrialResult) -> None:
         "Learn how the batch size went that `next` gave."
         self.tried.append(tried)
 
     def next(
         self,
         left_s: float = math.inf,  # seconds of budget that are left
-    ) -> Try | None:  # None: enough
+    ) -> Trial | None:  # None: enough
         "What to try next. The first is given whatever the budget."
         if self.closed <= 1:
             self.why = "not even 1 fits"
         if self.why:
             return None
         if not self.tried:
-            return Try(self.start, PROBE_S, "probe")
+            return Trial(self.start, PROBE_S, "probe")
         if not self.points:
             return self._first(left_s)
         return self._better(left_s) or self._confirm(left_s)
@@ -276,7 +276,7 @@ class Search:
         failed = [t.outcome not in ("ok", "oom") for t in self.tried]
         return failed[-2:] == [True, True] or sum(failed) > 2
 
-    def _first(self, left_s: float) -> Try | None:
+    def _first(self, left_s: float) -> Trial | None:
         "Nothing went well yet: down after one that did not fit, up after another failure."
         last, been = self.tried[-1], {t.bs for t in self.tried}
         bs = int(min(self.closed, last.bs)) // 2 if last.outcome == "oom" else last.bs * 2
@@ -288,9 +288,9 @@ class Search:
             self.why = f"after {last.bs} there is nothing left to try"
         elif SLACK * last.took_s > left_s:
             self.why = "the budget would not last for the next one"
-        return None if self.why else Try(bs, PROBE_S, "probe")
+        return None if self.why else Trial(bs, PROBE_S, "probe")
 
-    def _better(self, left_s: float) -> Try | None:
+    def _better(self, left_s: float) -> Trial | None:
         "A batch size that is worth a look because it may beat the best so far."
         if self._failing() or any(t.why == "confirm" for t in self.tried):
             return None
@@ -299,7 +299,7 @@ class Search:
         bs = max(worth, key=lambda bs: worth[bs], default=None)
         if bs is None or worth[bs] <= 0:
             return None
-        return Try(bs, PROBE_S, "probe" if bs > self.points[-1][0] else "refine")
+        return Trial(bs, PROBE_S, "probe" if bs > self.points[-1][0] else "refine")
 
     def _in_time(self, bs: int, guess: Guess, left_s: float) -> bool:
         "Does a look fit into what is left of the budget, and a step into what anybody would wait for?"
@@ -351,7 +351,7 @@ class Search:
         extra = sorted(t.took_s - WARMUP * t.step_s - max(t.step_s, PROBE_S) for t in self.tried if t.step_s and t.why != "confirm")
         return max(0.0, extra[len(extra) // 2]) if extra else 0.0
 
-    def _confirm(self, left_s: float) -> Try | None:
+    def _confirm(self, left_s: float) -> Trial | None:
         "The best so far once more; not one that leads what was confirmed by less than its time is worth."
         sure, points = self._rates("confirm"), dict(self.points)
         bs = max(points, key=lambda bs: points[bs])
@@ -364,7 +364,7 @@ class Search:
             self.why = f"a step takes {step_s:.0f} s, larger ones are not tried"
         elif SLACK * cost_s > left_s:
             self.why = "the budget would not last for the next one"
-        return None if self.why else Try(bs, CONFIRM_S, "confirm")
+        return None if self.why else Trial(bs, CONFIRM_S, "confirm")
 
     def _settled(self) -> str:
         "Why it is enough."

@@ -14,7 +14,7 @@ from importlib.resources import files
 from itertools import product
 from pathlib import Path
 
-from .screen import ms
+from .screen import as_ms
 from ..spec.parse import parse_bs
 from ..spec.spec import PRECISIONS, Spec, UserError, did_you_mean
 from ..store.record import Record, plus_minus
@@ -185,9 +185,9 @@ SHOWN = {
     "words/s": lambda r, suite: _scaled(r.throughput, r.throughput_ci95, r.seq_len) if r.seq_len else "-",
     "it/s": lambda r, suite: _scaled(r.throughput, r.throughput_ci95, 1 / r.bs),
     "epochs": _epochs,
-    "forward": lambda r, suite: ms(r.forward_ms),
-    "backward": lambda r, suite: ms(r.backward_ms),
-    "optimizer": lambda r, suite: ms(r.optimizer_ms),
+    "forward": lambda r, suite: as_ms(r.forward_ms),
+    "backward": lambda r, suite: as_ms(r.backward_ms),
+    "optimizer": lambda r, suite: as_ms(r.optimizer_ms),
 }
 TITLES = {"forward": "fwd ms", "backward": "bwd ms", "optimizer": "opt ms"}
 

@@ -6,8 +6,8 @@
 __all__ = ['MOVED', 'WIDTH', 'varying', 'options_of', 'table', 'grids']
 
 # %% ../../nbs/run/06i_suite_table.ipynb #306e79ab
-from ..box.machine import gib
-from .screen import in_words, remark
+from ..box.machine import as_gib
+from .screen import outcome_text, remark
 from .suite_file import SHOWN, TITLES, Run, Suite
 from ..store.record import Record, plus_minus
 
@@ -53,9 +53,9 @@ def _cells(run: Run, r: Record, suite: Suite, names: list[str], alike: bool) -> 
     "A row; one without a result has words in the place of numbers. A precision that is alike in all rows is left to the head."
     start = [r.model if alike else f"{r.model} {r.precision}", *([options_of(run, names) or "-"] if names else []), str(r.bs or "-")]
     if not r.ok:
-        return [*start, in_words(r.outcome)]
+        return [*start, outcome_text(r.outcome)]
     extra = [SHOWN[name](r, suite) for name in suite.show]
-    return [*start, _rate(r), *extra, gib(r.peak_mem_bytes), remark(r).replace("unsteady", "")]
+    return [*start, _rate(r), *extra, as_gib(r.peak_mem_bytes), remark(r).replace("unsteady", "")]
 
 # %% ../../nbs/run/06i_suite_table.ipynb #7d9e3999
 WIDTH = 80
@@ -108,8 +108,8 @@ def _in_grid(r: Record | None) -> str:
     if r is None:
         return "-"
     if not r.ok:
-        return in_words(r.outcome).partition(":")[0]
-    return _rate(r) if r.peak_mem_bytes is None else f"{_rate(r)}{gib(r.peak_mem_bytes):>10}"
+        return outcome_text(r.outcome).partition(":")[0]
+    return _rate(r) if r.peak_mem_bytes is None else f"{_rate(r)}{as_gib(r.peak_mem_bytes):>10}"
 
 
 def _grid(columns: dict[str, dict[int, Record]]) -> list[str]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'MODES', 'OPTIMIZERS', 'FUSED', 'TASKS', 'ATTENTIONS', 'LAYOUTS', 'CELLS', 'TRAINING', 'OWN_GRAPHS',
-           'CHOICES', 'MAY_BE_NONE', 'DEVICES', 'UserError', 'did_you_mean', 'Spec', 'fused_anyway', 'height_width']
+           'CHOICES', 'MAY_BE_NONE', 'DEVICES', 'UserError', 'did_you_mean', 'Spec', 'needs_fused', 'height_width']
 
 # %% ../../nbs/spec/00_spec.ipynb #2ea17547
 import difflib
@@ -146,7 +146,7 @@ CHOICES = dict(
 )  # fmt: skip
 
 
-def fused_anyway(
+def needs_fused(
     spec,  # a `Spec`, or what has its fields
 ) -> bool:
     "Whether the optimizer is fused although nobody said so: in FP16, where another would wait for the device on each step."

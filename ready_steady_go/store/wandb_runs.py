@@ -16,7 +16,7 @@ from itertools import count
 
 from ..box.machine import Machine
 from ..spec.spec import PRECISIONS, Spec
-from .record import Record, from_line, sealed, to_line
+from .record import Record, from_line, seal, to_line
 
 # %% ../../nbs/store/05b_wandb_runs.ipynb #6dc7081c
 ORIGINAL = (
@@ -81,7 +81,7 @@ def run_of(
     tags: Iterable[str] = (),  # beside device, model and precision
 ) -> dict:  # id, name, group, job_type, tags, config, summary
     "A record as a W&B run; its id follows from the record's, so that pushing twice gives one run."
-    row = _json(asdict(record if record.id else sealed(record)))
+    row = _json(asdict(record if record.id else seal(record)))
     line = json.dumps(row, separators=(",", ":"))
     point = f"{row['model']} {row['precision']}" + (f" {row['mode']}" if row["mode"] not in ("train", None) else "")
     known = {k: v for k, v in row.items() if v is not None}
@@ -125,7 +125,7 @@ def _foreign(run: dict) -> Record | None:
     row["precision"] = row["precision"] if row["precision"] in PRECISIONS else "fp16" if row["fp16"] else None
     row["outcome"] = "failed:no result" if row["throughput"] is None else "ok"
     row["findings"] = [dict(code="pulled", text=f"pulled from W&B, run {run['path']}: nothing but its own fields is known")]
-    return sealed(Record(**row))
+    return seal(Record(**row))
 
 
 def record_of(

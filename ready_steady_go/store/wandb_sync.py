@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ..spec.parse import one_of
 from ..spec.spec import UserError
-from .journal import DEFAULT, Journal, from_journal
+from .journal import DEFAULT_JOURNAL, Journal, from_journal
 from .record import Record, from_line, to_line
 from .wandb_client import PACKAGE, PAGE, _one_line, base_url, has_key
 from .wandb_runs import run_of
@@ -363,7 +363,7 @@ def push_command(
     quiet: bool = False,  # no progress bar
 ) -> int:  # exit code: 1 while anything is unproven
     "`rsg push`: upload what is not proven to be there, and say how it went."
-    tags, journals = list(tags), list(journals) or [DEFAULT]
+    tags, journals = list(tags), list(journals) or [DEFAULT_JOURNAL]
     _target(project, entity)
     records = [r for path in journals for r in from_journal(path)]
     if not records:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FEWEST_WINDOWS', 'FEWEST_SECONDS', 'CALM_STEPS', 'CALM_SECONDS', 'MOST_DRIFT', 'WINDOW_S', 'SAME', 'GROWN', 'FLAT_S',
-           'BURST_S', 'SAME_DEGREES', 'SAME_CLOCK', 'HostClock', 'windows', 'Measurement', 'settled', 'WarmUp',
+           'BURST_S', 'SAME_DEGREES', 'SAME_CLOCK', 'HostClock', 'time_windows', 'Measurement', 'settled', 'WarmUp',
            'warm_up', 'UntilSure', 'UntilFlat', 'last_seconds', 'burst_and_sustained', 'measure']
 
 # %% ../../nbs/timing/02a_measure.ipynb #3b7a6753
@@ -33,7 +33,7 @@ class HostClock:
         return b - a
 
 # %% ../../nbs/timing/02a_measure.ipynb #784316fe
-def windows(
+def time_windows(
     step: Callable[[], None],  # queues one step of work
     clock,  # `mark`, `seconds` and `ahead`, as above
     plan: Iterable[int],  # steps in each window
@@ -222,7 +222,7 @@ def warm_up(
 
     def window() -> float:
         nonlocal spent
-        ((_, seconds),) = windows(step, clock, [n], lambda read: True)
+        ((_, seconds),) = time_windows(step, clock, [n], lambda read: True)
         spent += seconds
         return seconds
 
@@ -350,5 +350,5 @@ def measure(
         return n_batches is None and m.duration >= (n_seconds or 0)
 
     with during or nullcontext():
-        m = so_far(windows(step, clock, _plan(warm.n, None if soak else n_batches), enough))
+        m = so_far(time_windows(step, clock, _plan(warm.n, None if soak else n_batches), enough))
     return replace(m, flat=soak.flat) if soak else m

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .device import clock_of, wait_for
+from .device import make_clock, synchronize
 from .measure import Measurement
 from ..training.workload import TrainStep
 
@@ -113,7 +113,7 @@ def busy_seconds(
         start = time.perf_counter()
         for _ in range(n):
             step()
-        wait_for(device)
+        synchronize(device)
         passed = time.perf_counter() - start
     events = [e for e in profile.profiler.kineto_results.events() if _is_work(e, device.type == "cpu")]
     if not events:
@@ -177,7 +177,7 @@ def passes(
         return dict(passes_s=0.0), []
     give = math.inf if m.throughput_ci95 is None else m.throughput_ci95 / m.throughput  # one window: nothing to compare with
     if mode == "train" and not step.whole:
-        parts = split(step, clock_of(device), n)
+        parts = split(step, make_clock(device), n)
     share = busy(step, device, n, m.duration / m.n_batches)
     found = [parts and split_finding(parts, n, m.step_ms, give), busy_finding(share, device.type == "cpu")]
     fields = vars(parts) if parts else {}

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..spec.spec import Spec, UserError
 from .compiling import _check_compile, _compiled
-from .families import load
-from .workload import OPTIMIZERS, STEPS, TrainStep, Workload
+from .families import load_family
+from .workload import OPTIMIZER_CLASSES, STEP_CLASSES, TrainStep, Workload
 
 # %% ../../nbs/training/01f_prepare.ipynb #5b09c638
 def _channels_last(work: Workload, spec: Spec) -> Workload:
@@ -173,7 +173,7 @@ def _as_asked(step: TrainStep, spec: Spec) -> None:
     "A `UserError` when a module of one's own has brought an optimizer that is not the one that was asked for."
     who, groups = f"{spec.family}:{spec.model}", step.optimizer.param_groups if step.learns else []
     kind = type(step.optimizer).__name__
-    if groups and spec.optimizer and type(step.optimizer) is not OPTIMIZERS[spec.optimizer]:
+    if groups and spec.optimizer and type(step.optimizer) is not OPTIMIZER_CLASSES[spec.optimizer]:
         raise UserError(f"--optimizer {spec.optimizer}: {who} brings its own {kind}; leave it out")
     for group in groups:
         if spec.lr and group["lr"] != spec.lr:
@@ -188,7 +188,7 @@ def make_step(
     spec: Spec,  # completed, with a batch size
 ) -> TrainStep | Captured:
     "The step that is timed."
-    step = STEPS[spec.mode](work, spec.precision, spec.bs, spec.grad_accum, spec.fused)
+    step = STEP_CLASSES[spec.mode](work, spec.precision, spec.bs, spec.grad_accum, spec.fused)
     _as_asked(step, spec)
     if spec.compile:
         step.model = _compiled(work.model, spec.compile)
@@ -202,14 +202,14 @@ def _check_fused(name: str, device: torch.device) -> None:
     weight = nn.Parameter(torch.zeros(1, device=device))
     weight.grad = torch.zeros_like(weight)
     try:
-        OPTIMIZERS[name]([weight], lr=1e-5, fused=True).step()
+        OPTIMIZER_CLASSES[name]([weight], lr=1e-5, fused=True).step()
     except (TypeError, RuntimeError) as error:
         raise UserError(f"--fused: this torch has no fused {name} on {device.type}; leave it out, or --optimizer adamw") from error
 
 
 def _rehearse(spec: Spec) -> None:
     "Layout and checkpointing on the meta device."
-    build = lambda: load(spec.family).build(spec, "meta")
+    build = lambda: load_family(spec.family).build(spec, "meta")
     try:
         with torch.device("meta"):
             usual = kept_bytes(build()) if spec.checkpointing else 0

@@ -9,8 +9,8 @@ __all__ = ['LIMIT_SHARE', 'THROTTLE_SHARE', 'CLOCK_SHARE', 'POWER_SHARE', 'IN_US
 # %% ../../nbs/truth/04_findings.ipynb #a03a8bdb
 from pathlib import Path
 
-from ..box.machine import Machine, gib
-from ..box.sensors import GpuFacts, Load
+from ..box.machine import Machine, as_gib
+from ..box.sensors import GpuFacts, LoadSummary
 
 # %% ../../nbs/truth/04_findings.ipynb #9079c7f8
 LIMIT_SHARE = 0.97  # of the default power limit
@@ -30,7 +30,7 @@ def _under(value: float | None, share: float, whole: float | None) -> bool:
     return value is not None and whole is not None and value < share * whole
 
 
-def _often(load: Load, reason: str) -> float:
+def _often(load: LoadSummary, reason: str) -> float:
     "The share of samples with this reason where it is a finding, else 0."
     share = (load.throttle or {}).get(reason, 0)
     return share if share > THROTTLE_SHARE else 0
@@ -93,7 +93,7 @@ def _repair_due(f, load, after):
 
 def _in_use(f, load, after):
     if not f.mig and (f.mem_used_bytes or 0) > IN_USE_BYTES:
-        return f"{gib(f.mem_used_bytes)} of the GPU's memory were in use before we started: end the other processes (nvidia-smi)"
+        return f"{as_gib(f.mem_used_bytes)} of the GPU's memory were in use before we started: end the other processes (nvidia-smi)"
 
 
 def _low_clocks(f, load, after):
@@ -131,16 +131,16 @@ RULES = dict(
 
 def health(
     before: GpuFacts | None,  # read before we touched the GPU
-    load: Load | None = None,  # while it worked
+    load: LoadSummary | None = None,  # while it worked
     after: GpuFacts | None = None,
     min_samples: int = 3,  # under load; with fewer, what they say is not used
 ) -> list[dict]:  # `code` and `text`
     "What a reader must know about this GPU. No GPU has no findings."
     if before is None:
         return []
-    load = load or Load()
+    load = load or LoadSummary()
     if load.n_samples < min_samples:
-        load = Load(lost=load.lost)
+        load = LoadSummary(lost=load.lost)
     said = ((code, rule(before, load, after or before)) for code, rule in RULES.items())
     return [dict(code=code, text=text) for code, text in said if text]
 

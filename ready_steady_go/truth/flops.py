@@ -103,7 +103,7 @@ def _forward_flops(spec: Spec, merged: bool, winograd: bool) -> int | None:
     "The count for a spec in which nothing is said that does not matter."
 
     def make():
-        work = families.load(spec.family).build(spec, "meta")
+        work = families.load_family(spec.family).build(spec, "meta")
         inputs, _ = work.draw(1)
         return _merged(work.model.eval()) if merged else work.model, (inputs,)
 
