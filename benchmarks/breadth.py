@@ -19,7 +19,8 @@ import time
 import warnings
 from contextlib import contextmanager
 
-from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.training.families import load_family, resolve
 
 LEAST = dict(timm=0.98, hf=0.95, steps=0.95)

@@ -12,7 +12,8 @@ import pytest
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.commands.cli import main
 from ready_steady_go.commands.compare import Side, compare, ratio, verdict
-from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import make_record
 

@@ -15,7 +15,7 @@ from ready_steady_go.box.stress import missing_gfx, missing_kernels, pci_id, rep
 from ready_steady_go.commands.doctor import STRESS, Sources, card, doctor, examine, make_report, slow_link, slow_matmul
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child
-from ready_steady_go.spec.spec import UserError
+from ready_steady_go.spec.errors import UserError
 
 CPU = torch.device("cpu")
 

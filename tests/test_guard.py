@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go.spec.spec import UserError
+from ready_steady_go.spec.errors import UserError
 from ready_steady_go.truth.guard import COLUMNS, check, judge, verdict_fields
 
 PUBLISHED = Path(__file__).parent / "data/published_throughput.csv"

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, trouble
 from ready_steady_go.truth.flops import SHAPES, forward_flops

@@ -14,7 +14,9 @@ from ready_steady_go.commands.cli import _spelled_out
 from ready_steady_go.run import bench as room
 from ready_steady_go.run.campaign import remembered
 from ready_steady_go.run.request import parse_knobs, understand
-from ready_steady_go.spec.spec import PRECISIONS, Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.options import PRECISIONS
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import Record, comparison_key, from_line, make_record, to_line
 from ready_steady_go.timing.measure import HostClock
 from ready_steady_go.timing.passes import passes, split

@@ -7,7 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ready_steady_go.box.machine import Machine
-from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import make_record
 from ready_steady_go.timing.measure import Measurement
 from ready_steady_go.training.families import lstm as family

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from ready_steady_go.run.bench import Bench
-from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.truth.flops import forward_flops
 

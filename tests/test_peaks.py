@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ready_steady_go.spec.spec import PRECISIONS
+from ready_steady_go.spec.options import PRECISIONS
 from ready_steady_go.truth.peaks import known, may_be, peak, peaks
 
 

@@ -21,7 +21,8 @@ from ready_steady_go.report.pictures import best_picture
 from ready_steady_go.report.ranking import UNSTEADY, best, by_gpu, complete, places, published
 from ready_steady_go.report.sections import Data, Table
 from ready_steady_go.report.table import short_name, table_of
-from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store import record
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import make_record, seal, to_line

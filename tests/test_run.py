@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ready_steady_go.spec.spec import PRECISIONS
+from ready_steady_go.spec.options import PRECISIONS
 from ready_steady_go.store.record import Record
 
 TINY = ["--model", "test_resnet", "--device", "cpu"]

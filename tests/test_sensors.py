@@ -25,7 +25,7 @@ import json, os, sys, time
 from dataclasses import asdict
 from ready_steady_go.box.machine import gpu_lost, nvidia_driver
 from ready_steady_go.box.sensors import Meter, Sampler, facts, open_gpu, summary
-from ready_steady_go.truth.findings import health
+from ready_steady_go.truth.health import health
 
 def play(box):
     for name in ("FAKE_NVML_0", "FAKE_NVML_1", "FAKE_NVML_INIT"): os.environ.pop(name, None)

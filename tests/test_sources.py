@@ -5,7 +5,8 @@ import os
 import pytest
 from wandb_server import KEY, serving
 
-from ready_steady_go.spec.spec import Spec, UserError
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store import sources, wandb_sync
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import make_record

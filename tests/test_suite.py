@@ -17,7 +17,7 @@ from ready_steady_go.run.campaign import REFUSED, run
 from ready_steady_go.run.suite_file import load, parse, shipped
 from ready_steady_go.run.suite_table import grids, table
 from ready_steady_go.run.supervise import Runner
-from ready_steady_go.spec.spec import UserError
+from ready_steady_go.spec.errors import UserError
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import make_record
 from ready_steady_go.timing.measure import Measurement

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..spec.spec import UserError
+from ..spec.errors import UserError
 
 # %% ../../nbs/box/03b_price.ipynb #863814a5
 def parse_usd(

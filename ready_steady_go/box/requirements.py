@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..spec.spec import PRECISIONS, UserError, did_you_mean
+from ..spec.errors import UserError, did_you_mean
+from ..spec.options import PRECISIONS
 
 # %% ../../nbs/box/03d_requirements.ipynb #0666a136
 RATE = {"": 1e9, "gb/s": 1e9, "gib/s": 2**30, "mb/s": 1e6, "mib/s": 2**20, "tb/s": 1e12, "tib/s": 2**40}

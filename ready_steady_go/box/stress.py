@@ -26,7 +26,8 @@ import torch.nn.functional as F
 
 from .machine import cpu_cores, cpu_wait_share, describe_machine, nvidia_driver, ram_bytes, thread_times
 from .sensors import nvml_address
-from ..spec.spec import PRECISIONS, UserError
+from ..spec.errors import UserError
+from ..spec.options import PRECISIONS
 from ..timing.device import check_precision, find_device, free_memory, is_oom, make_clock, precision_findings, set_precision
 from ..timing.measure import measure, time_windows, warm_up
 

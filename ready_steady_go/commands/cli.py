@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..spec.spec import UserError
+from ..spec.errors import UserError
 
 # %% ../../nbs/commands/09_cli.ipynb #995f7d0d
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -189,10 +189,9 @@ def doctor(
     Exit 0: healthy, and every rule holds; 1: it is not, or one does not.
     For example: rsg doctor --require "healthy,pcie>=8GB/s"
     """
-    from ready_steady_go.box.price import parse_usd
     from ready_steady_go.commands.doctor import doctor as examine
     from ready_steady_go.run.screen import Screen
-    from ready_steady_go.spec.parse import parse_device, parse_seconds
+    from ready_steady_go.spec.parse import parse_device, parse_seconds, parse_usd
 
     usd, screen = None if usd_per_hour is None else parse_usd(usd_per_hour), Screen(as_json=json, quiet=quiet)
     raise typer.Exit(examine(parse_device(device), require, json, screen, parse_seconds(seconds, "--seconds"), usd))

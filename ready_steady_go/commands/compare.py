@@ -21,8 +21,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..run.screen import outcome_text
+from ..spec.errors import UserError
 from ..spec.parse import one_of
-from ..spec.spec import Spec, UserError
+from ..spec.spec import Spec
 from ..store.record import Record, comparison_key, plus_minus
 from ..store.sources import read_sources
 from ..timing.uncertainty import t975

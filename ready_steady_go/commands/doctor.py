@@ -26,7 +26,8 @@ from ..box.machine import CGROUP_ROOT, as_gib, read_text
 from ..box.requirements import Rule, _version, parse_rules, verdict
 from ..run.screen import Screen
 from ..run.supervise import BEAT_TIMEOUT_S, FIRST_BEAT_TIMEOUT_S, Child, ChildGone
-from ..spec.spec import PRECISIONS, UserError
+from ..spec.errors import UserError
+from ..spec.options import PRECISIONS
 from ..truth.peaks import peak
 
 # %% ../../nbs/commands/08_doctor.ipynb #0ba812ac

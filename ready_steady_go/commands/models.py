@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..spec.spec import Spec, UserError, did_you_mean
+from ..spec.errors import UserError, did_you_mean
+from ..spec.spec import Spec
 from ..training import families
 
 # %% ../../nbs/commands/08a_models.ipynb #4ea63875

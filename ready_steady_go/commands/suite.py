@@ -19,8 +19,10 @@ from ..run.screen import Screen, best_record
 from ..run.suite_file import KNOBS, ON, Run, Suite, find, load, shipped
 from ..run.suite_table import MOVED, grids, options_of, table, varying
 from ..run.supervise import Runner
+from ..spec.errors import UserError
+from ..spec.options import PRECISIONS
 from ..spec.parse import one_of, parse_seconds
-from ..spec.spec import PRECISIONS, Spec, UserError
+from ..spec.spec import Spec
 from ..store.record import Record, to_line
 
 # %% ../../nbs/commands/08b_suite.ipynb #221d1061

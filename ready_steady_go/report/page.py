@@ -20,7 +20,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from .. import __version__
-from ..spec.spec import UserError, did_you_mean
+from ..spec.errors import UserError, did_you_mean
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.sources import is_project
 from ..truth.guard import read_table

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from .table import BOX, KINDS, MAKES_KEY, VERSIONS, plain, short_name
-from ..spec.spec import Spec, needs_fused
+from ..spec.options import needs_fused
+from ..spec.spec import Spec
 from ..store.record import SKIPPED_OOM, Record, comparison_key
 from ..truth.guard import precision_of, read_table, verdicts
 

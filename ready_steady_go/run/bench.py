@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from ..truth.health import contention
 
 from ..box.machine import cpu_cores, cpu_wait_share, describe_machine, thread_times
 from ..box.sensors import Gpu, Meter, nvml_address, open_gpu, read_sample
 from ..box.stress import CEILING_S, arch_trouble, matmul_ceiling, once_per_boot
-from ..spec.spec import Spec, UserError
+from ..spec.errors import UserError
+from ..spec.spec import Spec
 from ..store.record import Record, make_record
 from ready_steady_go.timing.device import (
     PeakMemory,
@@ -38,7 +40,6 @@ from ..training.compiling import compilations, compile_failed, forget_compiled, 
 from ..training.families import load_family, resolve
 from ..training.prepare import check_knobs, make_step, prepared
 from ..training.workload import Workload, trouble
-from ..truth.findings import contention
 from ..truth.flops import forward_flops
 from ..truth.guard import verdict_fields
 

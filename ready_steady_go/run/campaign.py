@@ -22,7 +22,8 @@ from .request import Request
 from .screen import Screen, best_record
 from .supervise import ChildGone, Runner, run_ladder, run_soak
 from .watch import GpuWatch, with_price
-from ..spec.spec import Spec, UserError
+from ..spec.errors import UserError
+from ..spec.spec import Spec
 from ..store.journal import DEFAULT_JOURNAL, CannotWrite, Journal
 from ..store.record import SKIPPED_OOM, Record, make_record
 from ..store.wandb_sync import after_run

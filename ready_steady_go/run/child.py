@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
 from .bench import BEAT_S, Bench
-from ..spec.spec import Spec, UserError
+from ..spec.errors import UserError
+from ..spec.spec import Spec
 
 # %% ../../nbs/run/06b_child.ipynb #82d80afc
 def _check(bench: Bench, ask: dict) -> dict:

@@ -10,11 +10,22 @@ import time
 from dataclasses import dataclass, field, replace
 
 from ..box.machine import Machine
-from ..box.price import parse_usd
 from .search import FixedSizes, Search
 from .supervise import Runner, trial_result
-from ..spec.parse import one_of, parse_bs, parse_device, parse_models, parse_seconds, parse_size, real_number, whole_number
-from ..spec.spec import MODES, PRECISIONS, Spec, UserError
+from ..spec.errors import UserError
+from ..spec.options import MODES, PRECISIONS
+from ready_steady_go.spec.parse import (
+    one_of,
+    parse_bs,
+    parse_device,
+    parse_models,
+    parse_seconds,
+    parse_size,
+    parse_usd,
+    real_number,
+    whole_number,
+)
+from ..spec.spec import Spec
 from ..store.journal import Journal
 from ..store.record import Record
 from ..store.wandb_sync import parse_wandb

@@ -15,8 +15,10 @@ from itertools import product
 from pathlib import Path
 
 from .screen import as_ms
+from ..spec.errors import UserError, did_you_mean
+from ..spec.options import PRECISIONS
 from ..spec.parse import parse_bs
-from ..spec.spec import PRECISIONS, Spec, UserError, did_you_mean
+from ..spec.spec import Spec
 from ..store.record import Record, plus_minus
 
 # %% ../../nbs/run/06h_suite_file.ipynb #9ff7db36

@@ -22,7 +22,8 @@ from functools import partial
 from ..box.machine import Machine, gpu_lost
 from ..box.price import SECRETS
 from .search import Trial, TrialResult
-from ..spec.spec import Spec, UserError
+from ..spec.errors import UserError
+from ..spec.spec import Spec
 from ..store.record import SKIPPED_OOM, Record, make_record, seal
 
 # %% ../../nbs/run/06c_supervise.ipynb #7faa2ff4

@@ -9,11 +9,12 @@ __all__ = ['FACTS', 'LOAD', 'FEW', 'every_gpu', 'GpuWatch', 'with_price']
 import time
 from dataclasses import asdict, replace
 
+from ..truth.health import health, host_findings
+
 from ..box.machine import Machine
 from ..box.price import Price, usd_per_msample
 from ..box.sensors import GpuFacts, Sampler, open_gpu, pids_max, read_facts, summarise_load
 from ..store.record import Record
-from ..truth.findings import health, host_findings
 
 # %% ../../nbs/run/06d_watch.ipynb #2c842f14
 def every_gpu() -> dict[str, GpuFacts]:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..spec.spec import UserError
+from ..spec.errors import UserError
 from .record import Record, from_line, to_line
 
 # %% ../../nbs/store/05a_journal.ipynb #e1a742b5

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 
 from .. import __version__
 from ..box.machine import Machine
-from ..spec.spec import Spec, UserError, needs_fused
+from ..spec.errors import UserError
+from ..spec.options import needs_fused
+from ..spec.spec import Spec
 from ..timing.measure import Measurement
 
 # %% ../../nbs/store/05_record.ipynb #5c17a51f

@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
 
-from ..spec.spec import UserError
+from ..spec.errors import UserError
 from .journal import from_journal
 from .record import Record
 from .wandb_client import PACKAGE

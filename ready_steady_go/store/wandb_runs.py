@@ -15,7 +15,8 @@ from dataclasses import asdict, fields
 from itertools import count
 
 from ..box.machine import Machine
-from ..spec.spec import PRECISIONS, Spec
+from ..spec.options import PRECISIONS
+from ..spec.spec import Spec
 from .record import Record, from_line, seal, to_line
 
 # %% ../../nbs/store/05b_wandb_runs.ipynb #6dc7081c

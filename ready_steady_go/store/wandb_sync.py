@@ -25,8 +25,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..spec.errors import UserError
 from ..spec.parse import one_of
-from ..spec.spec import UserError
 from .journal import DEFAULT_JOURNAL, Journal, from_journal
 from .record import Record, from_line, to_line
 from .wandb_client import PACKAGE, PAGE, _one_line, base_url, has_key

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..spec.spec import UserError
+from ..spec.errors import UserError
 from .measure import HostClock
 
 # %% ../../nbs/timing/02b_device.ipynb #0e7e5deb

@@ -19,7 +19,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..spec.spec import Spec, UserError, did_you_mean
+from ..spec.errors import UserError, did_you_mean
+from ..spec.spec import Spec
 from .workload import TrainStep
 
 # %% ../../nbs/training/01e_compiling.ipynb #d13d5c64

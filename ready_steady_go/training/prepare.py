@@ -14,7 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..spec.spec import Spec, UserError
+from ..spec.errors import UserError
+from ..spec.spec import Spec
 from .compiling import _check_compile, _compiled
 from .families import load_family
 from .workload import OPTIMIZER_CLASSES, STEP_CLASSES, TrainStep, Workload

@@ -14,7 +14,9 @@ import sys
 from dataclasses import replace
 from types import ModuleType
 
-from ...spec.spec import FUSED, Spec, UserError, did_you_mean, needs_fused
+from ...spec.errors import UserError, did_you_mean
+from ...spec.options import FUSED, needs_fused
+from ...spec.spec import Spec
 
 # %% ../../../nbs/training/01a_families.ipynb #b55d2170
 def family_names(

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from ...spec.spec import ATTENTIONS, Spec, UserError, height_width
+from ...spec.errors import UserError
+from ...spec.options import ATTENTIONS
+from ...spec.parse import height_width
+from ...spec.spec import Spec
 
 # %% ../../../nbs/training/01c_families.hf.ipynb #da101150
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...spec.spec import Spec, UserError
+from ...spec.errors import UserError
+from ...spec.spec import Spec
 from ..workload import Workload, optimizer_for
 
 # %% ../../../nbs/training/01d_families.lstm.ipynb #20ee9c85

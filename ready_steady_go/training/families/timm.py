@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...spec.spec import Spec, UserError, height_width
+from ...spec.errors import UserError
+from ...spec.parse import height_width
+from ...spec.spec import Spec
 from ..workload import Workload, optimizer_for
 
 # %% ../../../nbs/training/01b_families.timm.ipynb #c7c679f4
