@@ -6,7 +6,7 @@
 __all__ = ['MAX_USD_PER_HOUR', 'MAX_FACT_LENGTH', 'PROVIDERS', 'SECRETS', 'PROC1', 'SAFE_URL', 'MAX_ANSWER_BYTES', 'Price',
            'read_vast', 'read_runpod', 'Provider', 'NoPrice', 'find_price', 'usd_per_msample']
 
-# %% ../../nbs/box/03b_price.ipynb #1ce8983a
+# %% ../../nbs/box/03b_price.ipynb #495a328b
 import json
 import os
 import re
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-# %% ../../nbs/box/03b_price.ipynb #9a618bf1
+# %% ../../nbs/box/03b_price.ipynb #33e13346
 @dataclass(frozen=True, kw_only=True)
 class Price:
     "The price of this box, its source and its time."
@@ -29,7 +29,7 @@ class Price:
     more: dict = field(default_factory=dict)  # other facts of the provider about this box
     note: str | None = None  # one line: why there is no price
 
-# %% ../../nbs/box/03b_price.ipynb #f85751fb
+# %% ../../nbs/box/03b_price.ipynb #a1737b5a
 MAX_USD_PER_HOUR = 10_000
 MAX_FACT_LENGTH = 60  # characters
 
@@ -56,7 +56,7 @@ def _price_kind(interruptible) -> str | None:
     "Return `spot` for a box that the provider can take away, `on-demand` for another, None if it is not known."
     return {True: "spot", False: "on-demand"}.get(interruptible) if isinstance(interruptible, bool) else None
 
-# %% ../../nbs/box/03b_price.ipynb #ecaaad48
+# %% ../../nbs/box/03b_price.ipynb #f69fcb0d
 def read_vast(
     answer: dict,  # of vast.ai, or the instance in it
 ) -> tuple[float | None, str | None, dict]:  # dollars an hour, kind of price, more
@@ -65,7 +65,7 @@ def read_vast(
     more = {name: box.get(name) for name in ("machine_id", "num_gpus", "gpu_lanes", "pcie_bw", "dlperf", "geolocation")}
     return _plausible_price(box.get("dph_total")), _price_kind(box.get("is_bid")), more
 
-# %% ../../nbs/box/03b_price.ipynb #e5e48c3e
+# %% ../../nbs/box/03b_price.ipynb #5b47310a
 def read_runpod(
     answer: dict,  # of RunPod
 ) -> tuple[float | None, str | None, dict]:  # dollars an hour, kind of price, more
@@ -75,7 +75,7 @@ def read_runpod(
     more = dict(machine_id=answer.get("machineId"), num_gpus=gpu.get("count") if isinstance(gpu, dict) else None)
     return usd, _price_kind(answer.get("interruptible")), more
 
-# %% ../../nbs/box/03b_price.ipynb #70ad26a3
+# %% ../../nbs/box/03b_price.ipynb #e2b95a23
 @dataclass(frozen=True, kw_only=True)
 class Provider:
     "A provider's name and the place of its record of a box."
@@ -100,13 +100,13 @@ PROVIDERS = (
     ),
 )  # fmt: skip
 
-# %% ../../nbs/box/03b_price.ipynb #7954aca2
+# %% ../../nbs/box/03b_price.ipynb #84277b5c
 SECRETS = (
     "CONTAINER_API_KEY", "VAST_API_KEY", "RUNPOD_API_KEY", "WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
     "JUPYTER_TOKEN", "JUPYTER_PASSWORD", "OPEN_BUTTON_TOKEN",
 )  # fmt: skip
 
-# %% ../../nbs/box/03b_price.ipynb #d3a94e48
+# %% ../../nbs/box/03b_price.ipynb #60bfc89b
 PROC1 = Path("/proc/1/environ")  # the environment of the container's first process
 
 
@@ -121,7 +121,7 @@ def _box_variables(env: Mapping[str, str], proc1: Path) -> dict[str, str]:
     ours = {name: env[name] for p in PROVIDERS for name in (p.id_in, p.key_in, p.url_in) if name in env}
     return {name: value.strip() for name, value in (inherited | ours).items() if value.strip()}
 
-# %% ../../nbs/box/03b_price.ipynb #c91c093d
+# %% ../../nbs/box/03b_price.ipynb #bb2d5e4b
 SAFE_URL = r"https://|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/|$)"
 
 
@@ -138,7 +138,7 @@ def _record_url(provider: Provider, variables: Mapping[str, str]) -> str:
         raise NoPrice(f"needs an https address: change {provider.url_in}")
     return base + provider.path.format(quote(variables[provider.id_in], safe=""))
 
-# %% ../../nbs/box/03b_price.ipynb #0db3d19a
+# %% ../../nbs/box/03b_price.ipynb #473d19f4
 def _opener():
     "Return a `urllib` opener that follows no redirect and uses a proxy for HTTPS only."
     import urllib.request  # imported late: most runs ask no provider
@@ -152,7 +152,7 @@ def _opener():
     proxies = {scheme: url for scheme, url in urllib.request.getproxies().items() if scheme == "https"}
     return urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler(proxies))
 
-# %% ../../nbs/box/03b_price.ipynb #bc32e37a
+# %% ../../nbs/box/03b_price.ipynb #031bfc45
 MAX_ANSWER_BYTES = 2**20
 
 
@@ -170,7 +170,7 @@ def _read_answer(url: str, key: str, until: float) -> bytes:
                 raise NoPrice("did not finish its answer")
     return body
 
-# %% ../../nbs/box/03b_price.ipynb #9bed5eec
+# %% ../../nbs/box/03b_price.ipynb #16084115
 def _failure(error: Exception) -> str:
     "Return why a provider could not be asked, without the text of the error, which may quote the key."
     import http
@@ -199,7 +199,7 @@ def _parse_answer(body: bytes) -> dict:
         return answer
     raise NoPrice("gave no record of this box")
 
-# %% ../../nbs/box/03b_price.ipynb #5bb37355
+# %% ../../nbs/box/03b_price.ipynb #46cda05b
 def _ask_provider(provider: Provider, variables: Mapping[str, str], until: float) -> dict:
     "Return the fields of a `Price` that a provider has for this box. Raise `NoPrice` if it has none."
     key = variables.get(provider.key_in, "")
@@ -214,7 +214,7 @@ def _ask_provider(provider: Provider, variables: Mapping[str, str], until: float
     more = {name: value for name, value in more.items() if _plausible_fact(value) is not None and key not in str(value)}
     return dict(usd_per_hour=usd, price_kind=kind, more=more)
 
-# %% ../../nbs/box/03b_price.ipynb #f707d1af
+# %% ../../nbs/box/03b_price.ipynb #7d9fe28b
 def _utc_now() -> str:
     "Return the time, UTC, ISO 8601."
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -238,7 +238,7 @@ def _ask_in_time(provider: Provider, variables: Mapping[str, str], timeout_s: fl
     why = result.get("why") or f"did not answer within {timeout_s:g} s"
     return Price(note=f"no price: {provider.name} {why}; add --usd-per-hour")
 
-# %% ../../nbs/box/03b_price.ipynb #503f618d
+# %% ../../nbs/box/03b_price.ipynb #44b2768a
 def find_price(
     typed: float | None,  # `--usd-per-hour`
     env: Mapping[str, str] = os.environ,
@@ -253,7 +253,7 @@ def find_price(
     with_key = [p for p in rented if p.key_in in variables]
     return _ask_in_time((with_key or rented)[0], variables, timeout_s) if rented else Price()
 
-# %% ../../nbs/box/03b_price.ipynb #cd1c6f62
+# %% ../../nbs/box/03b_price.ipynb #b2b7b13f
 def usd_per_msample(
     usd_per_hour: float | None,
     throughput: float | None,  # samples/s

@@ -10,7 +10,7 @@ __all__ = ['ALL_SOURCES', 'STRESS_COMMAND', 'MIN_PEAK_SHARE', 'MIN_PEAK_SHARE_AT
            'make_report', 'host_facts', 'device_facts', 'software_facts', 'gpu_lines', 'machine_lines',
            'measured_lines', 'verdict_line', 'conclusion', 'card', 'doctor_command']
 
-# %% ../../nbs/commands/08_doctor.ipynb #98b70561
+# %% ../../nbs/commands/08_doctor.ipynb #5fb5f77e
 import json
 import os
 import sys
@@ -33,7 +33,7 @@ from ..truth.findings import finding, worded, worst_first
 from ..truth.health import contention, health
 from ..truth.peaks import peak
 
-# %% ../../nbs/commands/08_doctor.ipynb #861146b5
+# %% ../../nbs/commands/08_doctor.ipynb #05c6ed1e
 @dataclass(frozen=True)
 class Sources:
     "The sources of facts that torch does not have."
@@ -46,7 +46,7 @@ class Sources:
 
 ALL_SOURCES = Sources(sensors, health, find_price, peak)
 
-# %% ../../nbs/commands/08_doctor.ipynb #38b3e967
+# %% ../../nbs/commands/08_doctor.ipynb #a7f81e4f
 class GpuReadings:
     "The readings of one GPU; all are None without a GPU or without sensors."
 
@@ -72,7 +72,7 @@ class GpuReadings:
             self.load = self.sensors.summarise_load(self.sampler.stop()) if self.sampler else None
             self.after = self.sensors.read_facts(self.gpu)
 
-# %% ../../nbs/commands/08_doctor.ipynb #c68eded5
+# %% ../../nbs/commands/08_doctor.ipynb #c9e24d5d
 def died(
     outcome: str,  # as of `ChildGone`
     words: str,  # the child's last words
@@ -85,28 +85,28 @@ def died(
         words += " (pip install torch torchvision)"
     return finding("died", phase=phase, error=words)
 
-# %% ../../nbs/commands/08_doctor.ipynb #0286502e
+# %% ../../nbs/commands/08_doctor.ipynb #223ccbbc
 class Examination:
     "The results of an examination, as far as they are known."
 
     def __init__(
         self,
         sources: Sources = Sources(),
-        tell: Callable[[str], None] = lambda phase: None,  # is called with the test that begins
+        progress: Callable[[str], None] = lambda phase: None,  # is called with the test that begins
     ):
-        self.sources, self.tell = sources, tell
+        self.sources, self.progress = sources, progress
         self.machine: dict | None = None  # the facts of a `Machine`
         self.measured: dict = {}  # of `box.stress.stress`
         self.readings = GpuReadings()
         self.findings: list[dict] = []
         self.phase = "loading torch"
 
-    def hear(self, beat: dict) -> None:
+    def keep(self, beat: dict) -> None:
         "Keep what the child reports."
         self.phase, self.machine = beat["phase"], beat.get("machine", self.machine)
         self.measured.update(beat.get("done") or {})
         self.readings.start()
-        self.tell(self.phase)
+        self.progress(self.phase)
 
     def find(self, child: Child, device: str | None) -> None:
         "Ask the child for the GPU's address."
@@ -117,7 +117,7 @@ class Examination:
 
     def load(self, child: Child, device: str | None, seconds: float, silent_s: float) -> None:
         "Ask the child to run all tests; see `examine`."
-        answer = child.ask(dict(do="stress", device=device, seconds=seconds), self.hear, silent_s + seconds / 2)
+        answer = child.ask(dict(do="stress", device=device, seconds=seconds), self.keep, silent_s + seconds / 2)
         self.measured.update(answer.get("done") or {})
         if answer.get("no_kernels"):
             self.findings.append(finding("no_kernels", why=answer["no_kernels"]))
@@ -130,7 +130,7 @@ class Examination:
         if self.readings.gpu:
             self.findings += self.sources.health(self.readings.before, self.readings.load, self.readings.after)
 
-# %% ../../nbs/commands/08_doctor.ipynb #27a97ce7
+# %% ../../nbs/commands/08_doctor.ipynb #d7dc2b7d
 STRESS_COMMAND = (sys.executable, "-P", "-c", "from ready_steady_go.box.stress import main; main()")
 
 
@@ -139,12 +139,12 @@ def examine(
     seconds: float,  # of load
     sources: Sources = Sources(),
     start: Callable[[], Child] = lambda: Child(STRESS_COMMAND),
-    tell: Callable[[str], None] = lambda phase: None,  # is called with the test that begins
+    progress: Callable[[str], None] = lambda phase: None,  # is called with the test that begins
     silent_s: float = BEAT_TIMEOUT_S,  # the longest silence of the child, beyond the duration of a test, seconds
 ) -> Examination:
     "Load the device in a child process, and watch it. Raise a `UserError` if there is no such device."
-    seen, child = Examination(sources, tell), start()
-    tell(seen.phase)
+    seen, child = Examination(sources, progress), start()
+    progress(seen.phase)
     try:
         seen.find(child, device)
         seen.load(child, device, seconds, silent_s)
@@ -157,7 +157,7 @@ def examine(
     seen.finish()
     return seen
 
-# %% ../../nbs/commands/08_doctor.ipynb #d6c84c71
+# %% ../../nbs/commands/08_doctor.ipynb #0bbc1972
 def wrong_results(
     repeat: dict | None,  # of `box.stress.repeat_step`
 ) -> list[dict]:
@@ -169,7 +169,7 @@ def wrong_results(
         found.append(finding("not_finite", step=at["step"], nonfinite=repeat["nonfinite"], steps=repeat["steps"]))
     return found
 
-# %% ../../nbs/commands/08_doctor.ipynb #2b218909
+# %% ../../nbs/commands/08_doctor.ipynb #e4bf4e0d
 MIN_PEAK_SHARE, MIN_PEAK_SHARE_AT_POWER_LIMIT = 0.7, 0.3  # of the data sheet
 POWER_CAP_SHARE = 0.1  # of the samples
 
@@ -191,7 +191,7 @@ def slow_matmul(
     slow = [f"{precision} {share:.0%}" for precision, share in shares.items() if share is not None and share < line]
     return [finding("slow_matmul", shares=", ".join(slow), line=line)] if slow else []
 
-# %% ../../nbs/commands/08_doctor.ipynb #4347daad
+# %% ../../nbs/commands/08_doctor.ipynb #067977a2
 PCIE_LANE_GB_S = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}  # by generation, one lane in one direction
 MIN_LINK_SHARE, MIN_LINK_GB_S = 0.5, 3.0
 
@@ -212,7 +212,7 @@ def slow_link(
     of = f" of the {full:.3g} GB/s of PCIe gen {gen} x{lanes}" if full else ""
     return [finding("slow_link", way=way.replace("_", " the "), rate=rate, of=of)]
 
-# %% ../../nbs/commands/08_doctor.ipynb #7b36e344
+# %% ../../nbs/commands/08_doctor.ipynb #ad785c9b
 MEMORY_LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")  # of the cgroup's versions 2 and 1
 
 
@@ -224,7 +224,7 @@ def container_limits(
     memory = int(texts[0]) if texts and texts[0].isdecimal() else 2**60
     return dict(pids_max=sensors.pids_max(root), memory_max=memory if memory < 2**60 else None, cores_seen=os.cpu_count())
 
-# %% ../../nbs/commands/08_doctor.ipynb #b5ca2b1f
+# %% ../../nbs/commands/08_doctor.ipynb #9e94a974
 def rule_values(
     machine: dict,
     measured: dict,
@@ -249,7 +249,7 @@ def rule_values(
         price=price.get("usd_per_hour"),
     )
 
-# %% ../../nbs/commands/08_doctor.ipynb #99005650
+# %% ../../nbs/commands/08_doctor.ipynb #b742e3fa
 def all_findings(
     seen: Examination,
     shares: dict[str, float | None],  # see `slow_matmul`
@@ -263,7 +263,7 @@ def all_findings(
     found += wrong_results(measured.get("repeat")) + slow_matmul(shares, load) + slow_link(measured.get("link"), gpu, load)
     return worst_first(found + contention(measured.get("waited")))
 
-# %% ../../nbs/commands/08_doctor.ipynb #8709f98a
+# %% ../../nbs/commands/08_doctor.ipynb #87f20072
 def _as_dict(facts) -> dict | None:
     "Return a dataclass as a dict, and None for None."
     return None if facts is None else asdict(facts)
@@ -290,7 +290,7 @@ def make_report(
         notes=[f["text"] for f in worded(measured.get("findings", []))] + measured.get("notes", []),
     )  # fmt: skip
 
-# %% ../../nbs/commands/08_doctor.ipynb #e98cddab
+# %% ../../nbs/commands/08_doctor.ipynb #82c73f74
 CARD_COLUMNS = 80
 LABEL_COLUMNS = 14
 
@@ -306,7 +306,7 @@ def _with_value(text: str, value) -> str | None:
     "Return the text with its value, or None if the value is not known."
     return None if value is None else text.format(value)
 
-# %% ../../nbs/commands/08_doctor.ipynb #307f24dd
+# %% ../../nbs/commands/08_doctor.ipynb #4c2b7ce2
 def host_facts(
     machine: dict,
     container: dict,  # of `container_limits`
@@ -321,7 +321,7 @@ def host_facts(
     cpu = None if machine["device"] == "cpu" else machine["cpu"]  # a CPU that is measured is named as the device
     return [cpu, cores, ram, _with_value("at most {} processes", container["pids_max"])]
 
-# %% ../../nbs/commands/08_doctor.ipynb #09388afd
+# %% ../../nbs/commands/08_doctor.ipynb #522eb9b9
 def device_facts(
     machine: dict,
 ) -> list[str | None]:
@@ -345,7 +345,7 @@ def software_facts(machine: dict) -> list[str | None]:
         del names["cuda"]
     return [_with_value(text, machine.get(name)) for name, text in names.items()]
 
-# %% ../../nbs/commands/08_doctor.ipynb #04fe2722
+# %% ../../nbs/commands/08_doctor.ipynb #3c31a4ab
 def _pcie_text(facts: dict, suffix: str, text: str) -> str | None:
     "Return PCIe generation and lanes with a text, or None if they are not known."
     gen, lanes = facts.get(f"pcie_gen{suffix}"), facts.get(f"pcie_width{suffix}")
@@ -367,7 +367,7 @@ def gpu_lines(
     pcie = _pcie_text(load, "", "{} under load"), _pcie_text(gpu, "_max", "maximum {}")
     return _labelled("power", *power) + _labelled("clock", *clock) + _labelled("PCIe", *pcie)
 
-# %% ../../nbs/commands/08_doctor.ipynb #de9d37fa
+# %% ../../nbs/commands/08_doctor.ipynb #a3fb1648
 def machine_lines(
     report: dict,  # of `make_report`
 ) -> list[str]:
@@ -384,7 +384,7 @@ def machine_lines(
         *_labelled("price", _with_value("{:.4g} USD/h", price.get("usd_per_hour")), source),
     ]
 
-# %% ../../nbs/commands/08_doctor.ipynb #4b0a660b
+# %% ../../nbs/commands/08_doctor.ipynb #2a1bb644
 def _tflops_text(tflops: float) -> str:
     "Return a throughput of matrix products, aligned."
     return f"{tflops:>8.3g} TFLOP/s" if tflops >= 1 else f"{tflops * 1e3:>8.3g} GFLOP/s"
@@ -412,7 +412,7 @@ def measured_lines(
         lines.append(label("host link") + f"{link['to_device']:>8.3g} GB/s     to the device, {link['to_host']:.3g} GB/s to the host")
     return lines + (_repeat_line(found["repeat"]) if found.get("repeat") else [])
 
-# %% ../../nbs/commands/08_doctor.ipynb #ff30b2c6
+# %% ../../nbs/commands/08_doctor.ipynb #4142a02c
 def _paragraph(label: str, text: str) -> list[str]:
     "Return a labelled sentence, wrapped."
     return textwrap.wrap(f"{label}: {text}", CARD_COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
@@ -440,7 +440,7 @@ def conclusion(
     verdict = verdict_line(len(findings), sum(not r["met"] for r in rules), len(rules))
     return lines + [""] * bool(lines) + [verdict] + [line for f in findings for line in _paragraph(f["code"], f["text"])]
 
-# %% ../../nbs/commands/08_doctor.ipynb #88cc67fb
+# %% ../../nbs/commands/08_doctor.ipynb #32497398
 def card(
     report: dict,  # of `make_report`
 ) -> list[str]:  # lines of at most 80 columns
@@ -448,7 +448,7 @@ def card(
     measured = measured_lines(report)
     return [*machine_lines(report), "", *measured, *[""] * bool(measured), *conclusion(report)]
 
-# %% ../../nbs/commands/08_doctor.ipynb #c8db78e6
+# %% ../../nbs/commands/08_doctor.ipynb #8fdbb8ff
 MIN_LOAD_S, MAX_LOAD_S = 2, 3600
 
 
@@ -468,8 +468,8 @@ def doctor_command(
     if not MIN_LOAD_S <= seconds <= MAX_LOAD_S:
         raise UserError(f"--seconds {seconds:g}: expected {MIN_LOAD_S} to {MAX_LOAD_S} s")
     price = sources.price(usd_per_hour)
-    tell = lambda phase: screen.fleet(f"doctor  {phase}")
-    seen = examine(device, seconds, sources, start, tell, silent_s)
+    progress = lambda phase: screen.fleet(f"doctor  {phase}")
+    seen = examine(device, seconds, sources, start, progress, silent_s)
     report = make_report(seen, rules, price, sources.peak)
     screen.out(*([json.dumps(report)] if as_json else card(report)))
     return 0 if report["healthy"] and all(rule["met"] for rule in report["required"]) else 1
