@@ -7,7 +7,7 @@ __all__ = ['UNITS_OF_LINKS', 'UNITS_OF_MEMORY', 'UNITS_OF_COMPUTING', 'UNITS_OF_
            'OTHER_NAMES', 'RULE_EXAMPLE', 'COMPARISONS', 'OTHER_SIGNS', 'Quantity', 'Rule', 'version_numbers',
            'parse_rule', 'parse_rules', 'format_quantity', 'check_rule']
 
-# %% ../../nbs/box/03d_requirements.ipynb #5a77bffe
+# %% ../../nbs/box/03d_requirements.ipynb #5627a109
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import Any
 from ..spec.errors import UserError, did_you_mean
 from ..spec.options import PRECISIONS
 
-# %% ../../nbs/box/03d_requirements.ipynb #38400b51
+# %% ../../nbs/box/03d_requirements.ipynb #d912f6c6
 UNITS_OF_LINKS = {"": 1e9, "gb/s": 1e9, "gib/s": 2**30, "mb/s": 1e6, "mib/s": 2**20, "tb/s": 1e12, "tib/s": 2**40}  # bytes/s
 UNITS_OF_MEMORY = {"": 1e9, "gb": 1e9, "g": 1e9, "gib": 2**30, "gi": 2**30, "mb": 1e6, "mib": 2**20, "tb": 1e12, "tib": 2**40}  # bytes
 UNITS_OF_COMPUTING = {"": 1e12} | {
@@ -24,7 +24,7 @@ UNITS_OF_COMPUTING = {"": 1e12} | {
 }  # FLOP/s
 UNITS_OF_PRICES = {coin + per: 1 for coin in ("", "usd", "$") for per in ("", "/h", "/hr", "/hour")}  # US dollars an hour
 
-# %% ../../nbs/box/03d_requirements.ipynb #bed43a5e
+# %% ../../nbs/box/03d_requirements.ipynb #5c9d118f
 @dataclass(frozen=True)
 class Quantity:
     "A quantity that a rule compares with a number."
@@ -52,7 +52,7 @@ OTHER_NAMES = dict(
     watts="power", temperature="temp", half="fp16", float16="fp16", float32="fp32",
 )  # fmt: skip
 
-# %% ../../nbs/box/03d_requirements.ipynb #1e8a0b5e
+# %% ../../nbs/box/03d_requirements.ipynb #4eb86f38
 RULE_EXAMPLE = "--require 'pcie>=8GB/s, fp16>=60TFLOPS'"
 COMPARISONS = {
     ">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, "<": lambda a, b: a < b, "=": lambda a, b: a == b,
@@ -74,7 +74,7 @@ def version_numbers(text: str) -> tuple[int, ...]:
     "Return the numbers of a version."
     return tuple(int(number) for number in re.findall(r"\d+", text))
 
-# %% ../../nbs/box/03d_requirements.ipynb #f67c7885
+# %% ../../nbs/box/03d_requirements.ipynb #0b601743
 def _rule_error(rule: str, problem: str) -> UserError:
     "Return the error for a rule."
     return UserError(f"--require {rule}".rstrip() + f": {problem}")
@@ -99,7 +99,7 @@ def _parse_condition(rule: str) -> Rule:
     _check_quantity(name, rule)
     raise _rule_error(rule, f"the comparison is missing; quote the rules, because a shell reads > as a file: {RULE_EXAMPLE}")
 
-# %% ../../nbs/box/03d_requirements.ipynb #d5e6be06
+# %% ../../nbs/box/03d_requirements.ipynb #85781b98
 def _parse_version(text: str, rule: str) -> tuple[int, ...]:
     "Return the numbers of the version in a rule."
     if not re.fullmatch(r"\d{1,5}(\.\d{1,5}){0,3}", text):
@@ -114,7 +114,8 @@ def _parse_value(name: str, text: str, rule: str) -> float | tuple[int, ...]:
     quantity = QUANTITIES[name]
     if quantity.units is None:
         return _parse_version(text, rule)
-    number, unit = re.fullmatch(r"\$?([-+]?[\d.]*)(.*)", text).groups()
+    unit = re.sub(r"^\$?[-+]?[\d.]*", "", text)
+    number = text.removesuffix(unit).removeprefix("$")
     if text.startswith("$") and name != "price":
         unit = "$"
     if unit not in quantity.units:
@@ -123,7 +124,7 @@ def _parse_value(name: str, text: str, rule: str) -> float | tuple[int, ...]:
         raise _rule_error(rule, f"{number!r} is not a number of at least 0; write {RULE_EXAMPLE}")
     return float(number) * quantity.units[unit]
 
-# %% ../../nbs/box/03d_requirements.ipynb #5a3a643e
+# %% ../../nbs/box/03d_requirements.ipynb #f77aaf0c
 def parse_rule(
     text: str,  # `fp16 >= 60 TFLOPS`, `healthy`
 ) -> Rule:
@@ -145,14 +146,14 @@ def parse_rule(
         raise _rule_error(rule, f"no comparison '{sign}'" + (hint or f"; use one of {' '.join(COMPARISONS)}"))
     return Rule(rule, name, sign, _parse_value(name, rest, rule))
 
-# %% ../../nbs/box/03d_requirements.ipynb #beb2d0bd
+# %% ../../nbs/box/03d_requirements.ipynb #1817cd0c
 def parse_rules(
     text: str | None,  # rules, separated by commas; None for no rules
 ) -> list[Rule]:
     "Return the rules in `text`. Raise a `UserError` for a wrong one."
     return [parse_rule(part) for part in text.rstrip(", ").split(",")] if text is not None else []
 
-# %% ../../nbs/box/03d_requirements.ipynb #46baf7c4
+# %% ../../nbs/box/03d_requirements.ipynb #46d59026
 def format_quantity(
     name: str,  # of `QUANTITIES`
     value: float | tuple[int, ...],  # in the units of `Rule.value`
@@ -163,11 +164,12 @@ def format_quantity(
     quantity = QUANTITIES[name]
     return f"{value / quantity.unit_size:.4g} {quantity.unit}"
 
-# %% ../../nbs/box/03d_requirements.ipynb #999a48e1
+# %% ../../nbs/box/03d_requirements.ipynb #c03e7f37
 def _is_met(rule: Rule, value: float | tuple[int, ...]) -> bool:
     "Return the result of a comparison. A version is compared to the length of the rule's: 550.54 is 550."
     if isinstance(value, tuple) and isinstance(rule.value, tuple):
         value = value[: len(rule.value)]
+    assert rule.sign  # a rule without a comparison is a condition
     return COMPARISONS[rule.sign](value, rule.value)
 
 

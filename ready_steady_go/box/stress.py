@@ -8,7 +8,7 @@ __all__ = ['MATMUL_DTYPES', 'SHORTER_SUMS', 'MATRIX_SIDES', 'CPU_MATRIX_SIDES', 
            'missing_kernels_message', 'arch_trouble', 'free_bytes', 'has_precision', 'matmul_ceiling', 'device_copy',
            'host_link', 'RepeatedStep', 'repeat_step', 'stress', 'pci_id', 'unused_gpu', 'answer', 'main']
 
-# %% ../../nbs/box/03c_stress.ipynb #e00f6731
+# %% ../../nbs/box/03c_stress.ipynb #2eb1ae2f
 import json
 import os
 import queue
@@ -32,7 +32,7 @@ from ..spec.options import PRECISIONS
 from ..timing.device import check_precision, find_device, free_memory, is_oom, make_clock, precision_findings, set_precision
 from ..timing.measure import measure, time_windows, warm_up
 
-# %% ../../nbs/box/03c_stress.ipynb #ea1af308
+# %% ../../nbs/box/03c_stress.ipynb #04f6de80
 def _runs_on(arch: str, capability: tuple[int, int]) -> bool:
     "Return True if code for `arch` runs on an NVIDIA GPU of this compute capability."
     parts = re.fullmatch(r"(sm|compute)_(\d+)(\d)([a-z]?)", arch)
@@ -52,7 +52,7 @@ def missing_kernels(
     "Return True if this torch cannot run on an NVIDIA GPU of this compute capability."
     return bool(arch_list) and not any(_runs_on(arch, capability) for arch in arch_list)
 
-# %% ../../nbs/box/03c_stress.ipynb #8e8081b2
+# %% ../../nbs/box/03c_stress.ipynb #a6c5ca5c
 def missing_gfx(
     arch_list: list[str],  # of the build: `["gfx90a", "gfx942", "gfx11-generic"]`
     name: str,  # the GPU's architecture, as ROCm writes it: `gfx942:sramecc+:xnack-`
@@ -62,7 +62,7 @@ def missing_gfx(
     families = [arch.removesuffix("-generic").replace("-", "") for arch in bases if arch.endswith("-generic")]
     return bool(bases) and base not in bases and not any(base.startswith(family) for family in families)
 
-# %% ../../nbs/box/03c_stress.ipynb #dad5b8e0
+# %% ../../nbs/box/03c_stress.ipynb #e6f41388
 def missing_kernels_message(
     arch_list: list[str],  # of the build
     capability: tuple[int, int],  # of a GPU for which kernels are missing
@@ -79,7 +79,7 @@ def missing_kernels_message(
         return f"{problem}; install a build for CUDA 12.6: .../whl/cu126"
     return f"{problem}; pip install --upgrade torch, which also needs a current driver"
 
-# %% ../../nbs/box/03c_stress.ipynb #7d9b02c9
+# %% ../../nbs/box/03c_stress.ipynb #e0a8ca4b
 def arch_trouble(
     device: torch.device,
 ) -> str | None:  # one line
@@ -97,7 +97,7 @@ def arch_trouble(
     problem = f"torch {torch.__version__} has no kernels for {name.partition(':')[0]}, only for {', '.join(arch_list)}"
     return f"{problem}; install a torch for a ROCm that supports this GPU"
 
-# %% ../../nbs/box/03c_stress.ipynb #c4372732
+# %% ../../nbs/box/03c_stress.ipynb #8c89393d
 def free_bytes(
     device: torch.device,
 ) -> int:
@@ -113,7 +113,7 @@ def free_bytes(
         free = 2**30
     return min(free, ram_bytes() or free)
 
-# %% ../../nbs/box/03c_stress.ipynb #9fa3410f
+# %% ../../nbs/box/03c_stress.ipynb #00d97339
 MATMUL_DTYPES = dict(fp32=torch.float32, tf32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 SHORTER_SUMS = ("allow_fp16_accumulation", "allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
 
@@ -135,7 +135,7 @@ def _matmul_precision(precision: str) -> Iterator[None]:
         for name, value in before.items():
             setattr(matmul, name, value)
 
-# %% ../../nbs/box/03c_stress.ipynb #23b7d0aa
+# %% ../../nbs/box/03c_stress.ipynb #ce0a814f
 def has_precision(
     precision: str,  # one of `spec.options.PRECISIONS`
     device: torch.device,
@@ -147,7 +147,7 @@ def has_precision(
         return False
     return not precision_findings(precision, device)
 
-# %% ../../nbs/box/03c_stress.ipynb #78271097
+# %% ../../nbs/box/03c_stress.ipynb #47c9c9ba
 MATRIX_SIDES = (1024, 2048, 4096, 6144, 8192, 16384)
 CPU_MATRIX_SIDES = (256, 512, 1024, 2048)
 
@@ -176,7 +176,7 @@ def _fastest_side(device: torch.device, dtype: torch.dtype, clock, seconds: floa
             best, side_of_best = flops, side
     return side_of_best
 
-# %% ../../nbs/box/03c_stress.ipynb #1f7ddd33
+# %% ../../nbs/box/03c_stress.ipynb #d772ffc7
 def matmul_ceiling(
     device: torch.device,
     precision: str,  # one of `spec.options.PRECISIONS`
@@ -195,7 +195,7 @@ def matmul_ceiling(
     ci95 = m.throughput_ci95 and m.throughput_ci95 * tflop
     return dict(tflops=m.throughput * tflop, ci95=ci95, drift=m.drift, shape=[side, side, side])
 
-# %% ../../nbs/box/03c_stress.ipynb #a3ff02b2
+# %% ../../nbs/box/03c_stress.ipynb #6857486e
 COPY_BYTES, CPU_COPY_BYTES, LINK_BYTES = 2**30, 2**28, 2**28  # far more than the caches hold
 
 
@@ -219,7 +219,7 @@ def device_copy(
     source = _random_bytes(n, device=device)
     return 2 * _copied_gb_per_s(torch.empty_like(source), source, make_clock(device), seconds)
 
-# %% ../../nbs/box/03c_stress.ipynb #fb7d1062
+# %% ../../nbs/box/03c_stress.ipynb #d5cc058b
 def host_link(
     device: torch.device,
     seconds: float = 1.0,  # approximate duration
@@ -236,14 +236,14 @@ def host_link(
     to_device = _copied_gb_per_s(there, host, clock, seconds / 2)
     return dict(to_device=to_device, to_host=_copied_gb_per_s(host, there, clock, seconds / 2))
 
-# %% ../../nbs/box/03c_stress.ipynb #ceb4624a
+# %% ../../nbs/box/03c_stress.ipynb #123739f2
 def _network_sizes(device: torch.device) -> dict[str, int]:
     "Return the sizes of the network: enough work to fill the device, in less than 2 GB."
     if device.type == "cpu" or free_bytes(device) < 4e9:
         return dict(batch=8, width=32, side=32, rows=256, features=512)
     return dict(batch=32, width=128, side=64, rows=4096, features=2048)
 
-# %% ../../nbs/box/03c_stress.ipynb #da2540e8
+# %% ../../nbs/box/03c_stress.ipynb #5bcb5905
 class RepeatedStep:
     "A training step that is always the same: call it for its loss and gradients."
 
@@ -276,7 +276,7 @@ class RepeatedStep:
                 loss = loss + self._loss()
         return [loss.detach().reshape(1), *torch.autograd.grad(loss, [*self.weights.values(), *self.biases.values()])]
 
-# %% ../../nbs/box/03c_stress.ipynb #8f96e035
+# %% ../../nbs/box/03c_stress.ipynb #36ab741f
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
@@ -299,7 +299,7 @@ def _deterministic(kind: str) -> Iterator[None]:
         if workspace is None:
             del os.environ[CUBLAS_WORKSPACE[0]]
 
-# %% ../../nbs/box/03c_stress.ipynb #8d678d96
+# %% ../../nbs/box/03c_stress.ipynb #797c8ba0
 def _count_wrong(
     values: torch.Tensor,  # of a step, FP32
     first: torch.Tensor,  # of the first step, FP32
@@ -318,7 +318,7 @@ def _repeat_result(
         first_difference=next(iter(different), None), first_nonfinite=next(iter(nonfinite), None),
     )  # fmt: skip
 
-# %% ../../nbs/box/03c_stress.ipynb #6c12c60f
+# %% ../../nbs/box/03c_stress.ipynb #2e78f63f
 MIN_REPEATS = 3
 MAX_UNREAD_STEPS = 8
 
@@ -330,8 +330,9 @@ def repeat_step(
     progress: Callable[[int], None] = lambda steps: None,  # is called with the number of steps so far
 ) -> dict:  # steps, equal, finite, differing and nonfinite (steps), first_difference and first_nonfinite (step, values)
     "Repeat a training step, and compare its loss and gradients with those of the first step, bit for bit."
-    counts, unread, first = [], [], None
-    until = time.perf_counter() + seconds
+    counts: list[list[int]] = []
+    unread: list[torch.Tensor] = []
+    first, until = None, time.perf_counter() + seconds
     with _matmul_precision("fp32"), _deterministic(device.type):
         step = RepeatedStep(device)
         while len(counts) < MIN_REPEATS or time.perf_counter() < until or unread:
@@ -347,7 +348,7 @@ def repeat_step(
                 progress(len(counts))
     return _repeat_result(counts)
 
-# %% ../../nbs/box/03c_stress.ipynb #c3a0c6cc
+# %% ../../nbs/box/03c_stress.ipynb #733bff66
 def _run_test(
     phase: str,  # `fp16 matmul`
     run: Callable[[], object],
@@ -363,7 +364,7 @@ def _run_test(
             raise
     notes.append(f"{phase}: not measured, too little memory is free")
 
-# %% ../../nbs/box/03c_stress.ipynb #47bb969f
+# %% ../../nbs/box/03c_stress.ipynb #df92a001
 def stress(
     device: torch.device,
     seconds: float = 20.0,  # approximate duration of all tests
@@ -379,8 +380,8 @@ def stress(
         found["matmul"][p] = test(f"{p} matmul", run) if p in precisions else None
         free_memory(device)
         progress(f"{p} matmul", dict(matmul=found["matmul"]))
-    for name, run in (("copy", device_copy), ("link", host_link)):
-        found[name] = test(name, partial(run, device, 0.08 * seconds))
+    for name, copy in (("copy", device_copy), ("link", host_link)):
+        found[name] = test(name, partial(copy, device, 0.08 * seconds))
         free_memory(device)
         progress(name, {name: found[name]})
     left = max(0.3 * seconds, seconds - (time.perf_counter() - began))
@@ -388,7 +389,7 @@ def stress(
     found["repeat"] = test("repeat", lambda: repeat_step(device, left, progress=beat))
     return found
 
-# %% ../../nbs/box/03c_stress.ipynb #c67406d1
+# %% ../../nbs/box/03c_stress.ipynb #8eb183b2
 def pci_id(
     name: str | None,  # of the device, as typed; None: the default device
 ) -> str | None:  # `00000000:01:00.0`; an old torch knows only `GPU-` and the UUID
@@ -400,7 +401,7 @@ def pci_id(
         return None
     return nvml_address(torch.cuda.get_device_properties(index))
 
-# %% ../../nbs/box/03c_stress.ipynb #1ad4b179
+# %% ../../nbs/box/03c_stress.ipynb #206830cf
 def unused_gpu(
     name: str | None,  # of the device, as typed; None: the default device
     driver: Callable[[], str | None] = nvidia_driver,
@@ -420,7 +421,7 @@ def unused_gpu(
         why = "it was built without CUDA"
     return f"NVIDIA driver {version} is installed, but torch {torch.__version__} cannot use a GPU: {' '.join(why.split())[:200]}"
 
-# %% ../../nbs/box/03c_stress.ipynb #c0895083
+# %% ../../nbs/box/03c_stress.ipynb #c3c9add7
 def _find_gpu(question: dict) -> dict:
     "Return what is known before the device is used."
     unused = unused_gpu(question["device"])  # first: torch warns only once that it finds no GPU
@@ -440,7 +441,7 @@ def _run_stress(question: dict, send: Callable[[dict], None]) -> dict:
     done = stress(device, question["seconds"], beat)
     return dict(event="stress", done=done | dict(waited=cpu_wait_share(before, thread_times())))
 
-# %% ../../nbs/box/03c_stress.ipynb #adb49f29
+# %% ../../nbs/box/03c_stress.ipynb #b42483e9
 def answer(
     question: dict,  # `do` is `find` or `stress`; `device`, `seconds`
     send: Callable[[dict], None] = lambda beat: None,  # is called with each beat
@@ -454,7 +455,7 @@ def answer(
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         return dict(event="broke", message=f"{type(error).__name__}: {first}"[:300])
 
-# %% ../../nbs/box/03c_stress.ipynb #38e6b4c2
+# %% ../../nbs/box/03c_stress.ipynb #70aaa6ed
 def _lines_of_parent() -> Iterator[str]:
     "Yield the lines of stdin. The process ends when stdin does, even in the middle of a test."
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()

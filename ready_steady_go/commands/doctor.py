@@ -10,7 +10,7 @@ __all__ = ['ALL_SOURCES', 'STRESS_COMMAND', 'MIN_PEAK_SHARE', 'MIN_PEAK_SHARE_AT
            'make_report', 'host_facts', 'device_facts', 'software_facts', 'gpu_lines', 'machine_lines',
            'measured_lines', 'verdict_line', 'conclusion', 'card', 'doctor_command']
 
-# %% ../../nbs/commands/08_doctor.ipynb #5fb5f77e
+# %% ../../nbs/commands/08_doctor.ipynb #6838af8b
 import json
 import os
 import sys
@@ -33,7 +33,7 @@ from ..truth.findings import finding, worded, worst_first
 from ..truth.health import contention, health
 from ..truth.peaks import peak
 
-# %% ../../nbs/commands/08_doctor.ipynb #05c6ed1e
+# %% ../../nbs/commands/08_doctor.ipynb #4ceb5809
 @dataclass(frozen=True)
 class Sources:
     "The sources of facts that torch does not have."
@@ -46,7 +46,7 @@ class Sources:
 
 ALL_SOURCES = Sources(sensors, health, find_price, peak)
 
-# %% ../../nbs/commands/08_doctor.ipynb #a7f81e4f
+# %% ../../nbs/commands/08_doctor.ipynb #fe3e3cd0
 class GpuReadings:
     "The readings of one GPU; all are None without a GPU or without sensors."
 
@@ -72,7 +72,7 @@ class GpuReadings:
             self.load = self.sensors.summarise_load(self.sampler.stop()) if self.sampler else None
             self.after = self.sensors.read_facts(self.gpu)
 
-# %% ../../nbs/commands/08_doctor.ipynb #c9e24d5d
+# %% ../../nbs/commands/08_doctor.ipynb #ff98cf77
 def died(
     outcome: str,  # as of `ChildGone`
     words: str,  # the child's last words
@@ -85,7 +85,7 @@ def died(
         words += " (pip install torch torchvision)"
     return finding("died", phase=phase, error=words)
 
-# %% ../../nbs/commands/08_doctor.ipynb #223ccbbc
+# %% ../../nbs/commands/08_doctor.ipynb #6553bfd3
 class Examination:
     "The results of an examination, as far as they are known."
 
@@ -130,7 +130,7 @@ class Examination:
         if self.readings.gpu:
             self.findings += self.sources.health(self.readings.before, self.readings.load, self.readings.after)
 
-# %% ../../nbs/commands/08_doctor.ipynb #d7dc2b7d
+# %% ../../nbs/commands/08_doctor.ipynb #33e19132
 STRESS_COMMAND = (sys.executable, "-P", "-c", "from ready_steady_go.box.stress import main; main()")
 
 
@@ -157,7 +157,7 @@ def examine(
     seen.finish()
     return seen
 
-# %% ../../nbs/commands/08_doctor.ipynb #0bbc1972
+# %% ../../nbs/commands/08_doctor.ipynb #ae7a81c0
 def wrong_results(
     repeat: dict | None,  # of `box.stress.repeat_step`
 ) -> list[dict]:
@@ -169,7 +169,7 @@ def wrong_results(
         found.append(finding("not_finite", step=at["step"], nonfinite=repeat["nonfinite"], steps=repeat["steps"]))
     return found
 
-# %% ../../nbs/commands/08_doctor.ipynb #e4bf4e0d
+# %% ../../nbs/commands/08_doctor.ipynb #89748091
 MIN_PEAK_SHARE, MIN_PEAK_SHARE_AT_POWER_LIMIT = 0.7, 0.3  # of the data sheet
 POWER_CAP_SHARE = 0.1  # of the samples
 
@@ -191,7 +191,7 @@ def slow_matmul(
     slow = [f"{precision} {share:.0%}" for precision, share in shares.items() if share is not None and share < line]
     return [finding("slow_matmul", shares=", ".join(slow), line=line)] if slow else []
 
-# %% ../../nbs/commands/08_doctor.ipynb #067977a2
+# %% ../../nbs/commands/08_doctor.ipynb #b0a364d2
 PCIE_LANE_GB_S = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}  # by generation, one lane in one direction
 MIN_LINK_SHARE, MIN_LINK_GB_S = 0.5, 3.0
 
@@ -212,7 +212,7 @@ def slow_link(
     of = f" of the {full:.3g} GB/s of PCIe gen {gen} x{lanes}" if full else ""
     return [finding("slow_link", way=way.replace("_", " the "), rate=rate, of=of)]
 
-# %% ../../nbs/commands/08_doctor.ipynb #ad785c9b
+# %% ../../nbs/commands/08_doctor.ipynb #ce8c4f91
 MEMORY_LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")  # of the cgroup's versions 2 and 1
 
 
@@ -224,7 +224,7 @@ def container_limits(
     memory = int(texts[0]) if texts and texts[0].isdecimal() else 2**60
     return dict(pids_max=sensors.pids_max(root), memory_max=memory if memory < 2**60 else None, cores_seen=os.cpu_count())
 
-# %% ../../nbs/commands/08_doctor.ipynb #9e94a974
+# %% ../../nbs/commands/08_doctor.ipynb #430e92e5
 def rule_values(
     machine: dict,
     measured: dict,
@@ -249,7 +249,7 @@ def rule_values(
         price=price.get("usd_per_hour"),
     )
 
-# %% ../../nbs/commands/08_doctor.ipynb #b742e3fa
+# %% ../../nbs/commands/08_doctor.ipynb #16eb147c
 def all_findings(
     seen: Examination,
     shares: dict[str, float | None],  # see `slow_matmul`
@@ -263,7 +263,7 @@ def all_findings(
     found += wrong_results(measured.get("repeat")) + slow_matmul(shares, load) + slow_link(measured.get("link"), gpu, load)
     return worst_first(found + contention(measured.get("waited")))
 
-# %% ../../nbs/commands/08_doctor.ipynb #87f20072
+# %% ../../nbs/commands/08_doctor.ipynb #0d224f47
 def _as_dict(facts) -> dict | None:
     "Return a dataclass as a dict, and None for None."
     return None if facts is None else asdict(facts)
@@ -277,20 +277,20 @@ def make_report(
 ) -> dict:
     "Return all that is known, the findings, and the verdict on each rule."
     measured, matmul, readings = seen.measured, seen.measured.get("matmul", {}), seen.readings
-    gpu, load, price = _as_dict(readings.before), _as_dict(readings.load), _as_dict(price)
+    gpu, load, cost = _as_dict(readings.before), _as_dict(readings.load), _as_dict(price)
     peaks = {p: peak(seen.machine["device_name"], p) if seen.machine and result else None for p, result in matmul.items()}
     shares = {p: matmul[p]["tflops"] / top if top else None for p, top in peaks.items()}
     findings = all_findings(seen, shares, gpu, load)
-    values = rule_values(seen.machine or {}, measured, gpu or {}, load or {}, price or {})
+    values = rule_values(seen.machine or {}, measured, gpu or {}, load or {}, cost or {})
     return dict(
         rsg_version=__version__, healthy=not findings, findings=findings, required=[check_rule(rule, values, findings) for rule in rules],
-        machine=seen.machine, container=container_limits(), gpu=gpu, load=load, gpu_after=_as_dict(readings.after), price=price,
+        machine=seen.machine, container=container_limits(), gpu=gpu, load=load, gpu_after=_as_dict(readings.after), price=cost,
         measured={name: value for name, value in measured.items() if name not in ("notes", "findings")},
         peak_tflops=peaks, peak_share=shares,
         notes=[f["text"] for f in worded(measured.get("findings", []))] + measured.get("notes", []),
     )  # fmt: skip
 
-# %% ../../nbs/commands/08_doctor.ipynb #82c73f74
+# %% ../../nbs/commands/08_doctor.ipynb #b7e4c00b
 CARD_COLUMNS = 80
 LABEL_COLUMNS = 14
 
@@ -298,15 +298,15 @@ LABEL_COLUMNS = 14
 def _labelled(label: str, *parts: str | None) -> list[str]:
     "Return the known parts behind a label, wrapped, or no line if none is known."
     text = ", ".join(part for part in parts if part)
-    indent = dict(initial_indent=f"  {label:<{LABEL_COLUMNS - 2}}", subsequent_indent=" " * LABEL_COLUMNS)
-    return textwrap.wrap(text, CARD_COLUMNS, **indent) if text else []
+    start = f"  {label:<{LABEL_COLUMNS - 2}}"
+    return textwrap.wrap(text, CARD_COLUMNS, initial_indent=start, subsequent_indent=" " * LABEL_COLUMNS) if text else []
 
 
 def _with_value(text: str, value) -> str | None:
     "Return the text with its value, or None if the value is not known."
     return None if value is None else text.format(value)
 
-# %% ../../nbs/commands/08_doctor.ipynb #4c2b7ce2
+# %% ../../nbs/commands/08_doctor.ipynb #1e8d9de4
 def host_facts(
     machine: dict,
     container: dict,  # of `container_limits`
@@ -321,7 +321,7 @@ def host_facts(
     cpu = None if machine["device"] == "cpu" else machine["cpu"]  # a CPU that is measured is named as the device
     return [cpu, cores, ram, _with_value("at most {} processes", container["pids_max"])]
 
-# %% ../../nbs/commands/08_doctor.ipynb #522eb9b9
+# %% ../../nbs/commands/08_doctor.ipynb #d0a8f672
 def device_facts(
     machine: dict,
 ) -> list[str | None]:
@@ -345,7 +345,7 @@ def software_facts(machine: dict) -> list[str | None]:
         del names["cuda"]
     return [_with_value(text, machine.get(name)) for name, text in names.items()]
 
-# %% ../../nbs/commands/08_doctor.ipynb #3c31a4ab
+# %% ../../nbs/commands/08_doctor.ipynb #5063c53a
 def _pcie_text(facts: dict, suffix: str, text: str) -> str | None:
     "Return PCIe generation and lanes with a text, or None if they are not known."
     gen, lanes = facts.get(f"pcie_gen{suffix}"), facts.get(f"pcie_width{suffix}")
@@ -367,7 +367,7 @@ def gpu_lines(
     pcie = _pcie_text(load, "", "{} under load"), _pcie_text(gpu, "_max", "maximum {}")
     return _labelled("power", *power) + _labelled("clock", *clock) + _labelled("PCIe", *pcie)
 
-# %% ../../nbs/commands/08_doctor.ipynb #a3fb1648
+# %% ../../nbs/commands/08_doctor.ipynb #cc7c900d
 def machine_lines(
     report: dict,  # of `make_report`
 ) -> list[str]:
@@ -384,7 +384,7 @@ def machine_lines(
         *_labelled("price", _with_value("{:.4g} USD/h", price.get("usd_per_hour")), source),
     ]
 
-# %% ../../nbs/commands/08_doctor.ipynb #2a1bb644
+# %% ../../nbs/commands/08_doctor.ipynb #f84c1a7e
 def _tflops_text(tflops: float) -> str:
     "Return a throughput of matrix products, aligned."
     return f"{tflops:>8.3g} TFLOP/s" if tflops >= 1 else f"{tflops * 1e3:>8.3g} GFLOP/s"
@@ -412,7 +412,7 @@ def measured_lines(
         lines.append(label("host link") + f"{link['to_device']:>8.3g} GB/s     to the device, {link['to_host']:.3g} GB/s to the host")
     return lines + (_repeat_line(found["repeat"]) if found.get("repeat") else [])
 
-# %% ../../nbs/commands/08_doctor.ipynb #4142a02c
+# %% ../../nbs/commands/08_doctor.ipynb #8d88dbb4
 def _paragraph(label: str, text: str) -> list[str]:
     "Return a labelled sentence, wrapped."
     return textwrap.wrap(f"{label}: {text}", CARD_COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
@@ -440,7 +440,7 @@ def conclusion(
     verdict = verdict_line(len(findings), sum(not r["met"] for r in rules), len(rules))
     return lines + [""] * bool(lines) + [verdict] + [line for f in findings for line in _paragraph(f["code"], f["text"])]
 
-# %% ../../nbs/commands/08_doctor.ipynb #32497398
+# %% ../../nbs/commands/08_doctor.ipynb #5530b8c7
 def card(
     report: dict,  # of `make_report`
 ) -> list[str]:  # lines of at most 80 columns
@@ -448,7 +448,7 @@ def card(
     measured = measured_lines(report)
     return [*machine_lines(report), "", *measured, *[""] * bool(measured), *conclusion(report)]
 
-# %% ../../nbs/commands/08_doctor.ipynb #8fdbb8ff
+# %% ../../nbs/commands/08_doctor.ipynb #9761b934
 MIN_LOAD_S, MAX_LOAD_S = 2, 3600
 
 
