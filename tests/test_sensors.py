@@ -85,7 +85,7 @@ BOXES = dict(
     rows_not_replaced=box("rows_failed=1", findings=["memory_repair"]),
     memory_in_use=box("used=3221225472", findings=["memory_in_use"], text="3.0 GiB", mem_used_bytes=3 * 2**30),
     low_clocks=box("clock1=1200 power=150000 reasons=0", findings=["low_clocks"], sm_clock_max_mhz=2000),
-    fixed_clocks=box("clock1=1200 power=150000 reasons=0x2", findings=["low_clocks"], text="but by fixed clocks; reset clocks"),
+    fixed_clocks=box("clock1=1200 power=150000 reasons=0x2", findings=["low_clocks"], text="but by fixed clocks; run nvidia-smi -rac"),
     lost_in_the_middle=box("dead_after=80", findings=["gpu_lost"], lost=True, before_lost=False),
     lost_before=box("dead_after=0", findings=["gpu_lost"], lost=True, power_limit_w=None),
     no_driver=box(init=9, opened=False, driver=None),
