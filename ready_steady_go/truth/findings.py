@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['WRONG', 'WARNING', 'NOTE', 'SEVERITIES', 'FINDINGS', 'Finding', 'finding', 'worded', 'severity', 'worst_first']
 
-# %% ../../nbs/truth/04_findings.ipynb #8b03d446
+# %% ../../nbs/truth/04_findings.ipynb #db9c2dad
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# %% ../../nbs/truth/04_findings.ipynb #7e23d890
+# %% ../../nbs/truth/04_findings.ipynb #244a7906
 WRONG = "wrong"  # discard the number, or leave the box
 WARNING = "warning"  # the number holds, but something slows it down or makes it less precise
 NOTE = "note"  # for information
@@ -26,7 +26,7 @@ class Finding:
     remedy: str  # in the imperative; a format string, too
     severity: str = WARNING
 
-# %% ../../nbs/truth/04_findings.ipynb #daafcad4
+# %% ../../nbs/truth/04_findings.ipynb #fbd5b17d
 FINDINGS = dict(
     # how certain the throughput is
     unsteady=Finding(
@@ -126,7 +126,7 @@ FINDINGS = dict(
         "rent another box",
     ),
     low_clocks=Finding(
-        "the clock was more than 10 % below its maximum, limited by neither heat nor power",
+        "the clock was more than 10 % below its maximum, limited by neither heat nor power; it may be fixed",
         "the GPU ran at {clock_mhz:.0f} of {max_mhz} MHz and {power_w:.0f} of {limit_w:.0f} W, not limited by heat or power{held}",
         "run nvidia-smi -rac and -rgc, or compare another card",
     ),
@@ -232,7 +232,7 @@ FINDINGS = dict(
     ),
 )  # fmt: skip
 
-# %% ../../nbs/truth/04_findings.ipynb #8a47905b
+# %% ../../nbs/truth/04_findings.ipynb #7512cbca
 def finding(
     code: str,  # of a row of `FINDINGS`
     **numbers: Any,  # that its text and its remedy name
@@ -241,14 +241,14 @@ def finding(
     row = FINDINGS[code]
     return dict(code=code, text=f"{row.text}; {row.remedy}".format(**numbers))
 
-# %% ../../nbs/truth/04_findings.ipynb #b0b65ab5
+# %% ../../nbs/truth/04_findings.ipynb #b1359eff
 def worded(
     found: Iterable[dict[str, Any]],  # each with `code` and numbers, or with `code` and `text`
 ) -> list[dict[str, str]]:  # each with `code` and `text`
     "Return findings with their sentences; a finding that already has one keeps it."
     return [f if "text" in f else finding(**f) for f in found]
 
-# %% ../../nbs/truth/04_findings.ipynb #5f49359b
+# %% ../../nbs/truth/04_findings.ipynb #4e30cc36
 def severity(
     found: dict[str, str],  # a finding of a record; older versions may have other codes
 ) -> str:  # one of `SEVERITIES`
