@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['WRONG', 'WARNING', 'NOTE', 'SEVERITIES', 'FINDINGS', 'Finding', 'finding', 'worded', 'severity', 'worst_first']
 
-# %% ../../nbs/truth/04_findings.ipynb #db9c2dad
+# %% ../../nbs/truth/04_findings.ipynb #0be70256
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# %% ../../nbs/truth/04_findings.ipynb #244a7906
+# %% ../../nbs/truth/04_findings.ipynb #7031c4e4
 WRONG = "wrong"  # discard the number, or leave the box
 WARNING = "warning"  # the number holds, but something slows it down or makes it less precise
 NOTE = "note"  # for information
@@ -26,7 +26,7 @@ class Finding:
     remedy: str  # in the imperative; a format string, too
     severity: str = WARNING
 
-# %% ../../nbs/truth/04_findings.ipynb #fbd5b17d
+# %% ../../nbs/truth/04_findings.ipynb #4bbec9f5
 FINDINGS = dict(
     # how certain the throughput is
     unsteady=Finding(
@@ -42,13 +42,13 @@ FINDINGS = dict(
     clocks_disagree=Finding(
         "the device clock and the wall clock differ by more than 2 %",
         "device clock: {device_ms:.4g} ms per step, wall clock: {wall_ms:.4g} ms; they disagree, so neither is reliable",
-        "measure again; if it happens again, rent another box",
+        "measure again, or rent another box",
         WRONG,
     ),
     recompiled=Finding(
         "torch.compile compiled while steps were timed, so the throughput includes compile time or steps that are not compiled",
         "torch.compile {when}, so {effect}",
-        "discard this result; measure the point again, or remove --compile",
+        "measure the point again, or remove --compile",
         WRONG,
     ),
     nonfinite=Finding(
@@ -90,7 +90,7 @@ FINDINGS = dict(
     host_bound=Finding(
         "the device waits for its host between kernels; on a CPU, Python and small operators need the time",
         "host-bound: the device was busy {share:.0%} of the time; {rest}",
-        "use a larger batch size; for a GPU, a box with a faster CPU helps too",
+        "use a larger batch size or, for a GPU, a box with a faster CPU",
         NOTE,
     ),
     fp16_emulated=Finding(
@@ -157,7 +157,7 @@ FINDINGS = dict(
     ),
     mig=Finding(
         "the GPU is split with MIG, so a slice was measured; clocks, power and temperature are those of the whole card",
-        "the GPU is split with MIG: a slice was measured, but clocks, power and temperature are those of the whole card",
+        "the GPU is split with MIG: a slice was measured, but the sensors show the whole card",
         "compare it with slices of the same size only",
         NOTE,
     ),
@@ -165,7 +165,7 @@ FINDINGS = dict(
     few_processes=Finding(
         "this container allows fewer than 256 processes and threads",
         "this container allows {pids} processes and threads",
-        "set OMP_NUM_THREADS=1 and TORCHINDUCTOR_COMPILE_THREADS=1, or raise the limit (docker run --pids-limit)",
+        "set OMP_NUM_THREADS=1 and TORCHINDUCTOR_COMPILE_THREADS=1, or raise docker run --pids-limit",
     ),
     few_cores=Finding(
         "this container has less than one CPU core, which may be too slow to feed the GPU",
@@ -173,9 +173,9 @@ FINDINGS = dict(
         "rent a box with more CPU cores",
     ),
     cores_shared=Finding(
-        "the benchmark's threads waited for a CPU core more than 5 % of the time: other processes or the container's quota took it",
-        "the benchmark's threads waited for a CPU core {share:.0%} of the time: other processes use this machine",
-        "end them (top lists them), or measure again when the machine is quiet",
+        "the benchmark waited for a CPU core more than 5 % of the time: other processes or the container's quota took it",
+        "the benchmark waited for a CPU core {share:.0%} of the time: other processes use this machine",
+        "end them (top lists them), or measure again later",
     ),
     # only the doctor finds these
     slow_link=Finding(
@@ -203,12 +203,12 @@ FINDINGS = dict(
     unchecked=Finding(
         "the test for wrong results did not run, because too little memory was free",
         "the test for wrong results did not run, because too little memory is free",
-        "end the other processes that use the device, or rent another box",
+        "end other processes on the device, or rent another box",
     ),
     died=Finding(
         "the process that loads the device ended too early",
         "the process that loads the device ended during '{phase}': {error}",
-        "run rsg doctor again; if it fails again, rent another box",
+        "run rsg doctor again, or rent another box",
         WRONG,
     ),
     gpu_unused=Finding(
@@ -232,7 +232,7 @@ FINDINGS = dict(
     ),
 )  # fmt: skip
 
-# %% ../../nbs/truth/04_findings.ipynb #7512cbca
+# %% ../../nbs/truth/04_findings.ipynb #9b103919
 def finding(
     code: str,  # of a row of `FINDINGS`
     **numbers: Any,  # that its text and its remedy name
@@ -241,14 +241,14 @@ def finding(
     row = FINDINGS[code]
     return dict(code=code, text=f"{row.text}; {row.remedy}".format(**numbers))
 
-# %% ../../nbs/truth/04_findings.ipynb #b1359eff
+# %% ../../nbs/truth/04_findings.ipynb #3a279d24
 def worded(
     found: Iterable[dict[str, Any]],  # each with `code` and numbers, or with `code` and `text`
 ) -> list[dict[str, str]]:  # each with `code` and `text`
     "Return findings with their sentences; a finding that already has one keeps it."
     return [f if "text" in f else finding(**f) for f in found]
 
-# %% ../../nbs/truth/04_findings.ipynb #4e30cc36
+# %% ../../nbs/truth/04_findings.ipynb #ac736d59
 def severity(
     found: dict[str, str],  # a finding of a record; older versions may have other codes
 ) -> str:  # one of `SEVERITIES`

@@ -6,7 +6,7 @@
 __all__ = ['FIXED_FIELDS', 'FORWARDS_PER_STEP', 'SHAPES', 'CELL_GATES', 'RecurrentCorrection', 'WinogradSaving', 'count_flops',
            'forward_flops', 'model_flops', 'TransformerShape', 'shape_of', 'recurrent_flops', 'named_forward_flops']
 
-# %% ../../nbs/truth/04c_flops.ipynb #fd89c2c5
+# %% ../../nbs/truth/04c_flops.ipynb #7e407699
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from ..spec.errors import UserError
 from ..spec.spec import Spec
 from ..training import families
 
-# %% ../../nbs/truth/04c_flops.ipynb #86f5d572
+# %% ../../nbs/truth/04c_flops.ipynb #0397a499
 @contextmanager
 def _module_hooks(
     enter: Callable | None = None,  # called with a module and its inputs, before its forward pass
@@ -35,7 +35,7 @@ def _module_hooks(
         for hook in hooks:
             hook.remove()
 
-# %% ../../nbs/truth/04c_flops.ipynb #ef3c454b
+# %% ../../nbs/truth/04c_flops.ipynb #cf98a2d0
 class RecurrentCorrection:
     "The FLOPs that a counter misses in recurrent layers."
 
@@ -47,12 +47,14 @@ class RecurrentCorrection:
         self._before: dict[Any, int] = {}  # layer: the count when it was entered
 
     def enter(self, module, args):
+        "Note the count before a recurrent layer."
         import torch
 
         if isinstance(module, torch.nn.RNNBase):
             self._before[module] = self.counter.get_total_flops()
 
     def leave(self, module, args, output):
+        "Add what the counter missed in a recurrent layer."
         import torch
 
         if module not in self._before:
@@ -62,7 +64,7 @@ class RecurrentCorrection:
         exact = 2 * tokens * sum(w.numel() for layer in module.all_weights for w in layer if w.ndim == 2)
         self.missed += exact - (self.counter.get_total_flops() - self._before.pop(module))
 
-# %% ../../nbs/truth/04c_flops.ipynb #a6e4cd2a
+# %% ../../nbs/truth/04c_flops.ipynb #33329210
 class WinogradSaving:
     "The FLOPs that Winograd's algorithm saves in plain 3x3 convolutions."
 
@@ -70,6 +72,7 @@ class WinogradSaving:
         self.flops = 0
 
     def leave(self, module, args, output):
+        "Add the saving of a plain 3x3 convolution."
         import torch
 
         if not isinstance(module, torch.nn.Conv2d) or module.kernel_size != (3, 3):
@@ -78,7 +81,7 @@ class WinogradSaving:
         if {*module.stride, *module.dilation, module.groups} == {1}:
             self.flops += direct * (36 - 16) // 36
 
-# %% ../../nbs/truth/04c_flops.ipynb #30fa7f02
+# %% ../../nbs/truth/04c_flops.ipynb #95e60d39
 @contextmanager
 def _without_fast_path() -> Iterator[None]:
     "Run a transformer layer as single operations: as one operation, it would count nothing."
@@ -91,7 +94,7 @@ def _without_fast_path() -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
 
-# %% ../../nbs/truth/04c_flops.ipynb #dcc22ca2
+# %% ../../nbs/truth/04c_flops.ipynb #50be6383
 def count_flops(
     make: Callable[[], tuple],  # returns a model and the tuple of its inputs, without naming a device
     winograd: bool = False,  # count plain 3x3 convolutions as Winograd's algorithm does them
@@ -109,7 +112,7 @@ def count_flops(
                 model(*inputs)
         return int(counter.get_total_flops() + recurrent.missed - (saving.flops if winograd else 0))
 
-# %% ../../nbs/truth/04c_flops.ipynb #0009a7bd
+# %% ../../nbs/truth/04c_flops.ipynb #e35d7cec
 FIXED_FIELDS: dict[str, Any] = dict(
     bs=None, seed=0, precision="fp32", mode="train", layout="nchw", n_gpus=1, grad_accum=1, checkpointing=False, torchscript=False,
     cuda_graph=False, optimizer=None, fused=None, attention=None, clip=None, lr=None, compile=None,
@@ -120,7 +123,7 @@ def _without_fixed_fields(spec: Spec) -> Spec:
     "Return a spec with the fixed values in all fields that do not change the count."
     return replace(spec, **{f.name: FIXED_FIELDS[f.name] for f in fields(spec) if f.name in FIXED_FIELDS})
 
-# %% ../../nbs/truth/04c_flops.ipynb #e242e156
+# %% ../../nbs/truth/04c_flops.ipynb #b9d5ab6b
 def _merge_branches(model):
     "Merge the parallel branches of a timm model, as inference may have them."
     from timm.utils.model import reparameterize_model
@@ -142,7 +145,7 @@ def _forward_flops(spec: Spec, merged: bool, winograd: bool) -> int | None:
     except Exception:
         return None  # a model may raise anything; then it cannot be counted
 
-# %% ../../nbs/truth/04c_flops.ipynb #2e49ffa6
+# %% ../../nbs/truth/04c_flops.ipynb #267b0c7e
 def forward_flops(
     spec: Spec,  # from `families.resolve`
     merged: bool = False,  # merge parallel branches, as RepVGG and similar models allow after training
@@ -162,7 +165,7 @@ def model_flops(
     "Return the FLOPs of one sample in that mode; the optimizer counts nothing."
     return forward * FORWARDS_PER_STEP[mode] if forward and mode in FORWARDS_PER_STEP else None
 
-# %% ../../nbs/truth/04c_flops.ipynb #95e04c87
+# %% ../../nbs/truth/04c_flops.ipynb #756f7c21
 @dataclass(frozen=True)
 class TransformerShape:
     "The sizes that determine the FLOPs of a transformer."
@@ -184,7 +187,7 @@ class TransformerShape:
         others = 2 * seq_len * self.width // (2 if self.vocab else 1)
         return 2 * seq_len * (self.layers * (weights + others) + self.width * self.vocab)
 
-# %% ../../nbs/truth/04c_flops.ipynb #9db5f0f4
+# %% ../../nbs/truth/04c_flops.ipynb #f5f4df55
 SHAPES = {
     "bert-base": TransformerShape(12, 768, 3072),
     "bert-large": TransformerShape(24, 1024, 4096),
@@ -218,7 +221,7 @@ SHAPES = {
     "qwen2.5-7b": TransformerShape(28, 3584, 18944, 152064, 512, 3),
 }
 
-# %% ../../nbs/truth/04c_flops.ipynb #3b2bdc81
+# %% ../../nbs/truth/04c_flops.ipynb #313b6cbe
 _VARIANT = r"-(cased|uncased|multilingual|instruct|chat|hf|v0\.\d|v1\.0)(?=-|$)"
 
 
@@ -233,7 +236,7 @@ def shape_of(
             return SHAPES[known]
     return None
 
-# %% ../../nbs/truth/04c_flops.ipynb #24003f28
+# %% ../../nbs/truth/04c_flops.ipynb #c6a4dee7
 CELL_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
@@ -249,7 +252,7 @@ def recurrent_flops(
     layers = sum(2 * gates * (width + size["hid"]) * size["hid"] for width in inputs)
     return layers + 2 * size["hid"] * size["vocab"]
 
-# %% ../../nbs/truth/04c_flops.ipynb #2ca3a08c
+# %% ../../nbs/truth/04c_flops.ipynb #a6ab73cb
 def _timm_spellings(model: str) -> list[str]:  # `ResNet-50` -> `ResNet-50`, `resnet-50`, `resnet50`, `resnet_50`
     "Return the spellings under which timm may have a model."
     name = model.rpartition(":")[2].strip()
@@ -269,7 +272,7 @@ def _timm_flops(model: str, size: int | str | None, merged: bool, winograd: bool
             return None  # the size is invalid, or timm cannot read the model's configuration
     return None
 
-# %% ../../nbs/truth/04c_flops.ipynb #cba13940
+# %% ../../nbs/truth/04c_flops.ipynb #8eb71fab
 def named_forward_flops(
     model: str,  # a name, or the sizes of a recurrent model
     *,

@@ -8,12 +8,12 @@ __all__ = ['MIN_LIMIT_SHARE', 'MIN_CLOCK_SHARE', 'AT_LIMIT_SHARE', 'MAX_THROTTLE
            'power_brake', 'hardware_slowdown', 'low_clocks', 'narrow_pcie', 'old_pcie_generation', 'ecc_errors',
            'memory_repair', 'memory_in_use', 'mig_slice', 'health', 'host_findings', 'contention']
 
-# %% ../../nbs/truth/04a_health.ipynb #9448520f
+# %% ../../nbs/truth/04a_health.ipynb #35bca8eb
 from ..box.machine import Machine, as_gib
 from ..box.sensors import GpuFacts, LoadSummary
 from .findings import finding
 
-# %% ../../nbs/truth/04a_health.ipynb #b418344a
+# %% ../../nbs/truth/04a_health.ipynb #1cf09d65
 MIN_LIMIT_SHARE = 0.97  # of the default power limit
 MIN_CLOCK_SHARE = 0.9  # of the highest clock
 AT_LIMIT_SHARE = 0.95  # of the power limit; above it, the limit holds the clocks
@@ -31,7 +31,7 @@ def _throttle_share(load: LoadSummary, reason: str) -> float:
     share = (load.throttle or {}).get(reason, 0)
     return share if share > MAX_THROTTLE_SHARE else 0
 
-# %% ../../nbs/truth/04a_health.ipynb #2d7028ed
+# %% ../../nbs/truth/04a_health.ipynb #e125e5ba
 def lost_gpu(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | None:
     "Detect a GPU that the driver has lost."
     return {} if before.lost or load.lost or after.lost else None
@@ -43,7 +43,7 @@ def lowered_power_limit(before: GpuFacts, load: LoadSummary, after: GpuFacts) ->
         return None
     return dict(limit_w=before.power_limit_w, default_w=before.power_limit_default_w)
 
-# %% ../../nbs/truth/04a_health.ipynb #5c884552
+# %% ../../nbs/truth/04a_health.ipynb #08de4d12
 def thermal_throttling(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | None:
     "Detect clocks that heat has lowered."
     heat = "" if load.temperature_c is None else f", at up to {load.temperature_c} °C"
@@ -62,7 +62,7 @@ def hardware_slowdown(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> d
     share = _throttle_share(load, "hw_slowdown")
     return dict(share=share) if share else None
 
-# %% ../../nbs/truth/04a_health.ipynb #03b9d0a8
+# %% ../../nbs/truth/04a_health.ipynb #94d68f5a
 HELD_BY = dict(application_clocks="fixed clocks", sync_boost="a slower GPU of its sync boost group", display_clocks="a display")
 EXPLAINED = ("thermal", "power_brake", "hw_slowdown", "power_cap")  # reasons with a finding of their own, or normal
 
@@ -81,7 +81,7 @@ def low_clocks(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | N
         held=f" but by {' and '.join(reasons)}" if reasons else "",
     )  # fmt: skip
 
-# %% ../../nbs/truth/04a_health.ipynb #743e3023
+# %% ../../nbs/truth/04a_health.ipynb #ed82cd0d
 def narrow_pcie(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | None:
     "Detect missing PCIe lanes."
     if not _is_below(load.pcie_width, 1, before.pcie_width_max):
@@ -95,7 +95,7 @@ def old_pcie_generation(before: GpuFacts, load: LoadSummary, after: GpuFacts) ->
         return None
     return dict(gen=load.pcie_gen, max_gen=before.pcie_gen_max)
 
-# %% ../../nbs/truth/04a_health.ipynb #6dfc74fc
+# %% ../../nbs/truth/04a_health.ipynb #7143b8bb
 def ecc_errors(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | None:
     "Detect uncorrected memory errors."
     now, ever = after.ecc_uncorrected or 0, after.ecc_uncorrected_ever or 0
@@ -117,12 +117,12 @@ def memory_in_use(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict 
     in_use = before.mem_used_bytes or 0
     return dict(used=as_gib(in_use)) if in_use > IN_USE_BYTES and not before.mig else None
 
-# %% ../../nbs/truth/04a_health.ipynb #ac6c88ea
+# %% ../../nbs/truth/04a_health.ipynb #f9349193
 def mig_slice(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | None:
     "Detect a GPU that is split with MIG."
     return {} if before.mig else None
 
-# %% ../../nbs/truth/04a_health.ipynb #20e61b18
+# %% ../../nbs/truth/04a_health.ipynb #0be12ec5
 GPU_RULES = dict(
     gpu_lost=lost_gpu,
     power_limit=lowered_power_limit,
@@ -138,7 +138,7 @@ GPU_RULES = dict(
     mig=mig_slice,
 )
 
-# %% ../../nbs/truth/04a_health.ipynb #c1b587af
+# %% ../../nbs/truth/04a_health.ipynb #0b4e7991
 def health(
     before: GpuFacts | None,  # read before the GPU was used; None: no GPU
     load: LoadSummary | None = None,  # while it worked
@@ -154,7 +154,7 @@ def health(
     found = ((code, rule(before, load, after or before)) for code, rule in GPU_RULES.items())
     return [finding(code, **numbers) for code, numbers in found if numbers is not None]
 
-# %% ../../nbs/truth/04a_health.ipynb #11ea41ae
+# %% ../../nbs/truth/04a_health.ipynb #933fb5da
 MIN_PROCESSES = 256
 
 
@@ -166,11 +166,11 @@ def host_findings(
     found = []
     if pids is not None and pids < MIN_PROCESSES:
         found.append(finding("few_processes", pids=pids))
-    if machine.device != "cpu" and _is_below(machine.cpu_cores, 1, 1):
+    if machine.device != "cpu" and machine.cpu_cores is not None and machine.cpu_cores < 1:
         found.append(finding("few_cores", cores=machine.cpu_cores))
     return found
 
-# %% ../../nbs/truth/04a_health.ipynb #6f08bc6a
+# %% ../../nbs/truth/04a_health.ipynb #5b8d4f6b
 MAX_CPU_WAIT_SHARE = 0.05  # of the time
 
 
