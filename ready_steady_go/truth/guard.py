@@ -6,7 +6,7 @@
 __all__ = ['PRECISION_NAMES', 'TOLERANCE', 'UNKNOWN_CARD_FACTOR', 'precision_of', 'limit_tflops', 'Verdict', 'ratio_text',
            'judge', 'verdict_fields']
 
-# %% ../../nbs/truth/04d_guard.ipynb #967f4fa2
+# %% ../../nbs/truth/04d_guard.ipynb #09803775
 import math
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .findings import finding
 from .flops import model_flops
 from .peaks import Card, cards, find_card, possible_cards
 
-# %% ../../nbs/truth/04d_guard.ipynb #1de68b75
+# %% ../../nbs/truth/04d_guard.ipynb #73651d39
 PRECISION_NAMES = {
     "fp32": "fp32 float32 float single full", "tf32": "tf32 tensorfloat32",
     "fp16": "fp16 float16 half amp mixed amp_fp16 mixed_fp16 fp16_amp", "bf16": "bf16 bfloat16 amp_bf16 amp_bfloat16 mixed_bf16 bf16_amp",
@@ -29,7 +29,7 @@ def precision_of(
     "Return the precision of a spelling."
     return _PRECISION_OF.get(re.sub(r"[\s-]+", "_", (text or "").strip().lower()))
 
-# %% ../../nbs/truth/04d_guard.ipynb #015b6ce7
+# %% ../../nbs/truth/04d_guard.ipynb #bd7d1878
 TOLERANCE = 1.02
 
 
@@ -40,7 +40,7 @@ def limit_tflops(
     "Return the highest throughput of a card in that precision, with whatever unit it has."
     return card.tflops(precision) or {"tf32": card.fp32, "bf16": card.fp16}[precision]
 
-# %% ../../nbs/truth/04d_guard.ipynb #23801808
+# %% ../../nbs/truth/04d_guard.ipynb #339c1aac
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     "A judgement on one result. Throughputs are those of all its GPUs together."
@@ -60,7 +60,7 @@ def ratio_text(
     "Return a ratio in words: `13.6 times` from 2 on, `138% of` below."
     return f"{ratio:.3g} times" if ratio >= 2 else f"{ratio:.0%} of"
 
-# %% ../../nbs/truth/04d_guard.ipynb #0db0a169
+# %% ../../nbs/truth/04d_guard.ipynb #37cc8d80
 def _likely_mistake(tflops: float, card: Card, precision: str, n_gpus: int) -> str:
     "Return the likely mistake behind a result above the limit."
     for faster in ("tf32", "fp16"):
@@ -87,7 +87,7 @@ def _within_limit(
     above = f"{tflops:.4g} TFLOP/s is {ratio_text(tflops / peak)} the {precision.upper()} peak of {gpus}{card.name} ({peak:.4g} TFLOP/s)"
     return False, f"{above}; {_likely_mistake(tflops, card, precision, n_gpus)}"
 
-# %% ../../nbs/truth/04d_guard.ipynb #09e7ed49
+# %% ../../nbs/truth/04d_guard.ipynb #5692cc73
 UNKNOWN_CARD_FACTOR = 4
 
 
@@ -97,7 +97,7 @@ def _within_known_cards(tflops: float, precision: str, device_name: str, n_gpus:
         return None, f"cannot judge: no peak is known for '{device_name}'"
     return False, f"{tflops:.4g} TFLOP/s in {precision.upper()} is more than {UNKNOWN_CARD_FACTOR} times the fastest card known"
 
-# %% ../../nbs/truth/04d_guard.ipynb #cdff61e4
+# %% ../../nbs/truth/04d_guard.ipynb #1f67e90b
 def _judge_tflops(tflops: float, least: float, precision: str, device_name: str, n_gpus: int, ceiling: float | None) -> Verdict:
     "Judge a throughput of arithmetic, TFLOP/s of all GPUs together."
     card = next(iter(possible_cards(device_name)), None)  # the fastest that the name can mean
@@ -114,7 +114,7 @@ def _judge_tflops(tflops: float, least: float, precision: str, device_name: str,
         ceiling_share=share, finding=finding("over_ceiling", share=share) if suspicious else None,
     )  # fmt: skip
 
-# %% ../../nbs/truth/04d_guard.ipynb #d2cfca58
+# %% ../../nbs/truth/04d_guard.ipynb #83c6c4c1
 def judge(
     *,
     throughput: float,  # samples/s of all GPUs together
@@ -128,7 +128,7 @@ def judge(
 ) -> Verdict:
     "Judge if the arithmetic of a result is possible. An unknown value gives an unknown verdict, never a guess."
     if not (math.isfinite(throughput) and throughput > 0):
-        return Verdict(plausible=False, why=f"a throughput of {throughput} is no number above 0")
+        return Verdict(plausible=False, why=f"the throughput is {throughput}; it must be a number above 0")
     if forward_flops is None:
         return Verdict(plausible=None, why="cannot judge: the FLOPs of a sample are unknown")
     work, known_precision = model_flops(forward_flops, mode), precision_of(precision)
@@ -140,7 +140,7 @@ def judge(
     least = tflops * (least_flops or forward_flops) / forward_flops
     return _judge_tflops(tflops, least, known_precision, device_name, n_gpus, ceiling_tflops)
 
-# %% ../../nbs/truth/04d_guard.ipynb #fa52434d
+# %% ../../nbs/truth/04d_guard.ipynb #141d9b6f
 def verdict_fields(
     forward_flops: int | None,  # FLOP per sample, from `flops.forward_flops`
     mode: str,  # train, infer or forward

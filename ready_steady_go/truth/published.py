@@ -8,7 +8,7 @@ __all__ = ['SAMPLE_UNITS', 'TOKEN_UNITS', 'STEP_UNITS', 'SECONDS_PER', 'REQUIRED
            'cell_count', 'per_second', 'PublishedRow', 'read_row', 'contradictions', 'verdicts', 'read_table',
            'verdict_json', 'verdict_lines', 'check_table']
 
-# %% ../../nbs/truth/04e_published.ipynb #728477fe
+# %% ../../nbs/truth/04e_published.ipynb #75de1f0e
 import csv
 import io
 import json
@@ -26,7 +26,7 @@ from .flops import CELL_GATES, named_forward_flops, shape_of
 from .guard import Verdict, judge, precision_of
 from .peaks import words
 
-# %% ../../nbs/truth/04e_published.ipynb #cfa884f2
+# %% ../../nbs/truth/04e_published.ipynb #5a90acb1
 def cell_number(
     text: str,  # `1,218.01`, `8.0`
 ) -> float | None:  # None: no number
@@ -47,7 +47,7 @@ def cell_count(
     value = cell_number(text)
     return int(value) if value and 1 <= value < 2**40 and value == int(value) else None
 
-# %% ../../nbs/truth/04e_published.ipynb #682914b1
+# %% ../../nbs/truth/04e_published.ipynb #10b153b5
 SAMPLE_UNITS = "samples sample images image imgs img sequences sequence seqs seq sentences sentence examples example items item".split()
 TOKEN_UNITS = "tokens token words word tok".split()
 STEP_UNITS = "it its iter iters iteration iterations step steps batch batches".split()
@@ -74,7 +74,7 @@ def per_second(
         return value, "tokens"
     return (value * batch, "samples") if over in STEP_UNITS and batch else None
 
-# %% ../../nbs/truth/04e_published.ipynb #8158203e
+# %% ../../nbs/truth/04e_published.ipynb #04751407
 REQUIRED_COLUMNS = ("id", "gpu", "n_gpus", "family", "model", "mode", "precision", "value", "unit")
 OPTIONAL_COLUMNS = ("layout", "batch_size", "image_size", "seq_len", "source")
 TABLE_COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
@@ -87,7 +87,7 @@ def _usual_spelling(cells: dict[str, str]) -> dict[str, str]:
     mode = cells["mode"].lower()
     return cells | dict(mode=MODE_NAMES.get(mode, mode), gpu=_GPU_COUNT.sub("", cells["gpu"]))
 
-# %% ../../nbs/truth/04e_published.ipynb #21c05aba
+# %% ../../nbs/truth/04e_published.ipynb #414acfef
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
     "A published result."
@@ -106,7 +106,7 @@ class PublishedRow:
     verdict: Verdict | None = None  # known before any arithmetic: a cell was wrong
     cells: dict = field(default_factory=dict)  # as the author wrote them, by column
 
-# %% ../../nbs/truth/04e_published.ipynb #4572ad7c
+# %% ../../nbs/truth/04e_published.ipynb #7e28e967
 def _family_of(cells: dict[str, str]) -> str:
     "Return the family of a row's model; without one, guess it from the model's name."
     if cells["family"]:
@@ -124,7 +124,7 @@ def _flops_per_item(flops: int, per: str, recurrent: bool, seq_len: int | None) 
         return None
     return flops * seq_len if recurrent else flops // seq_len
 
-# %% ../../nbs/truth/04e_published.ipynb #b47f7a1d
+# %% ../../nbs/truth/04e_published.ipynb #79b9e544
 def _item_flops(
     cells: dict[str, str],
     per: str,  # samples or tokens
@@ -145,26 +145,26 @@ def _item_flops(
         return None
     return _flops_per_item(flops, per, recurrent, seq_len if recurrent or is_text else None)
 
-# %% ../../nbs/truth/04e_published.ipynb #979bb209
+# %% ../../nbs/truth/04e_published.ipynb #067e6dce
 def _unreadable(cells: dict[str, str]) -> Verdict | None:
     "Return the verdict on a row whose value or GPU count is no number; None if both are."
     value = cell_number(cells["value"])
     if value is None:
         return Verdict(plausible=None, why=f"cannot judge: the value '{cells['value']}' is no number")
     if not 1e-30 < value < 1e30:
-        return Verdict(plausible=False, why=f"a throughput of {cells['value']} is no number above 0")
+        return Verdict(plausible=False, why=f"the value is {cells['value']}; it must be a number above 0")
     if cell_count(cells["n_gpus"]) is None:
-        return Verdict(plausible=None, why=f"cannot judge: n_gpus is '{cells['n_gpus']}'")
+        return Verdict(plausible=None, why=f"cannot judge: n_gpus is '{cells['n_gpus']}'; it must be a whole number")
     return None
 
 
 def _unknown_unit(cells: dict[str, str]) -> Verdict:
     "Return the verdict on a row whose unit cannot be converted."
     steps = cells["unit"].lower().partition("/")[0] in STEP_UNITS
-    rule = "a batch size is needed" if steps else "which is not known"
-    return Verdict(plausible=None, why=f"cannot judge: the unit is '{cells['unit']}', {rule}")
+    remedy = "add batch_size" if steps else "use samples/s, tokens/s or ms/step"
+    return Verdict(plausible=None, why=f"cannot judge: the unit is '{cells['unit']}'; {remedy}")
 
-# %% ../../nbs/truth/04e_published.ipynb #f8caa71e
+# %% ../../nbs/truth/04e_published.ipynb #f2be7de0
 def _setup(cells: dict[str, str]) -> tuple:
     "Return everything in which two rows must agree before they are compared."
     source = re.sub(r"\s*\(.*?\)", "", cells["source"]).lower()
@@ -191,7 +191,7 @@ def read_row(
     flops, least = _item_flops(cells, per), lambda: _item_flops(cells, per, winograd=True)
     return replace(row, rate=rate, per=per, setup=(*row.setup, per), flops=flops, least=least)
 
-# %% ../../nbs/truth/04e_published.ipynb #06c84521
+# %% ../../nbs/truth/04e_published.ipynb #230857f7
 SCALING_TOLERANCE = 1.05  # each of several GPUs may have a slightly better batch size
 MAX_FORWARD_SPEEDUP = 5
 
@@ -213,7 +213,7 @@ def _scales_too_well(row: PublishedRow, other: PublishedRow) -> str:
         return ""
     return f"{ratio:.3g} times {other.id} ({other.rate:.5g} {other.per}/s), on {gpus:.3g} times its GPUs"
 
-# %% ../../nbs/truth/04e_published.ipynb #d2695943
+# %% ../../nbs/truth/04e_published.ipynb #c56d97ec
 def _forward_too_fast(row: PublishedRow, other: PublishedRow) -> str:
     "Return why `row`, a forward pass, is impossible if `other` is the training step; empty if it is possible."
     if row.mode not in ("infer", "forward") or other.mode != "train":
@@ -241,7 +241,7 @@ def contradictions(
             found.setdefault(i, why)
     return found
 
-# %% ../../nbs/truth/04e_published.ipynb #1af958cc
+# %% ../../nbs/truth/04e_published.ipynb #477d70e4
 def _judge_row(row: PublishedRow) -> Verdict:
     "Judge a row by arithmetic alone. Winograd's count needs time, so only a refused row uses it."
     about = dict(
@@ -265,7 +265,7 @@ def verdicts(
         found.append(verdict)
     return found
 
-# %% ../../nbs/truth/04e_published.ipynb #9eb62630
+# %% ../../nbs/truth/04e_published.ipynb #af0722b2
 def _clean_cell(text: str) -> str:
     "Return a cell as one line of printable characters."
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -287,7 +287,7 @@ def _file_text(path: Path) -> str:
         raise UserError(f"{path}: not text; use a CSV file")
     return text
 
-# %% ../../nbs/truth/04e_published.ipynb #98b2f179
+# %% ../../nbs/truth/04e_published.ipynb #8cf66a40
 def _csv_lines(text: str, path: str | Path) -> list[list[str]]:
     "Split CSV text into lines of cells, without empty lines. Raise a `UserError` if it is not CSV."
     header = text.partition("\n")[0]
@@ -312,7 +312,7 @@ def read_table(
     cells = [empty | {k: _clean_cell(v) for k, v in zip(names, line) if k in empty} for line in lines]
     return [read_row(c | dict(id=c["id"] or f"row {i}")) for i, c in enumerate(cells, 1)]
 
-# %% ../../nbs/truth/04e_published.ipynb #f2879c28
+# %% ../../nbs/truth/04e_published.ipynb #22adf909
 VERDICT_WORDS = {True: "ok", False: "REFUSED", None: "unknown"}
 CHECK_HEADER = f"{'id':44}{'verdict':9}{'TFLOP/s':>13}{'of peak':>12}"
 
@@ -340,7 +340,7 @@ def verdict_lines(
     yield f"{name:44}{VERDICT_WORDS[verdict.plausible]:9}{tflops:>13}{share:>12}".rstrip()[:80]
     yield from textwrap.wrap(verdict.why, 80, initial_indent="  ", subsequent_indent="  ")
 
-# %% ../../nbs/truth/04e_published.ipynb #1fe301da
+# %% ../../nbs/truth/04e_published.ipynb #a2270688
 def check_table(
     path: str,  # a CSV file
     as_json: bool = False,  # print a line of JSON for each row, and nothing else on stdout
