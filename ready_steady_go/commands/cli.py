@@ -313,9 +313,9 @@ def check(
     The columns id, gpu, n_gpus, family, model, mode, precision, value and unit are needed; layout, batch_size, image_size, seq_len
     and source are used. Exit 1: at least one row is refused.
     """
-    from ready_steady_go.truth.guard import check
+    from ready_steady_go.truth.published import check_table
 
-    raise typer.Exit(check(file, json))
+    raise typer.Exit(check_table(file, json))
 
 # %% ../../nbs/commands/09_cli.ipynb #f3169a4b
 def _complaint(error: BaseException) -> tuple[str, int]:
