@@ -9,9 +9,8 @@ __all__ = ['SINKS', 'Sink', 'push_after_run']
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from .pushed import Pushed
-
 from ..spec.options import RunOptions
+from .pushed import Pushed
 from .record import Record
 from .wandb_sync import WandbSink
 

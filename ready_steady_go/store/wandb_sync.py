@@ -25,11 +25,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .pushed import Pushed
-
 from ..spec.errors import UserError
 from ..spec.options import RunOptions
 from .journal import DEFAULT_JOURNAL, Journal, from_journal
+from .pushed import Pushed
 from .record import Record, from_line, to_line
 from .wandb_client import PACKAGE, PAGE, _one_line, base_url, has_key
 from .wandb_runs import run_of
