@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SINKS', 'Sink', 'push_after_run']
 
-# %% ../../nbs/store/05f_sinks.ipynb #16967b32
+# %% ../../nbs/store/05f_sinks.ipynb #4ed36fc7
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from .pushed import Pushed
 from .record import Record
 from .wandb_sync import WandbSink
 
-# %% ../../nbs/store/05f_sinks.ipynb #8fa12993
+# %% ../../nbs/store/05f_sinks.ipynb #f1fa48b4
 class Sink(Protocol):
     "A place that keeps records."
 
@@ -30,12 +30,12 @@ class Sink(Protocol):
         "Push the records of a run if the user wants it. Return a line to show, empty if there is nothing to say. Never raise."
         ...
 
-# %% ../../nbs/store/05f_sinks.ipynb #f4befbcc
+# %% ../../nbs/store/05f_sinks.ipynb #82a752c9
 SINKS: dict[str, Callable[[RunOptions], Sink]] = dict(
     wandb=WandbSink.from_options,
 )
 
-# %% ../../nbs/store/05f_sinks.ipynb #78d78da0
+# %% ../../nbs/store/05f_sinks.ipynb #f551d364
 def push_after_run(
     options: RunOptions,  # wandb, project, entity, group, run_name, tag
     journal: str,  # the file that the records are in
