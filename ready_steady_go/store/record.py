@@ -6,7 +6,7 @@
 __all__ = ['SCHEMA', 'SKIPPED_OOM', 'MEASURED', 'NOT_IN_KEY', 'IDENTITY', 'DEFAULTS', 'Record', 'comparison_key', 'seal',
            'make_record', 'as_row', 'to_line', 'from_line', 'plus_minus']
 
-# %% ../../nbs/store/05_record.ipynb #21450900
+# %% ../../nbs/store/05_record.ipynb #efd72b4b
 import hashlib
 import json
 import math
@@ -21,16 +21,16 @@ from ..spec.options import SpecFields, needs_fused
 from ..spec.spec import Spec
 from ..timing.measure import Measurement
 
-# %% ../../nbs/store/05_record.ipynb #a11fec13
+# %% ../../nbs/store/05_record.ipynb #188ce2ab
 SCHEMA = 1
 SKIPPED_OOM = "skipped:oom at a smaller batch size"
 
-# %% ../../nbs/store/05_record.ipynb #bed9a52f
+# %% ../../nbs/store/05_record.ipynb #19fb6a9d
 @dataclass(frozen=True, kw_only=True)
 class Record(SpecFields):
-    "One point of a benchmark: what was requested, how it ended, what was measured, and on which machine."
+    "One point of a benchmark: its request, outcome, measurement, machine and price."
 
-    # spec: what a line means that does not name the optimizer
+    # spec: the optimizer of a line that does not name one
     optimizer: str | None = "sgd"
     # identity
     schema: int = SCHEMA  # version of this list; always the first field of a line
@@ -153,7 +153,7 @@ class Record(SpecFields):
         "True if the point could not be measured. Out of memory is a result, not a failure."
         return self.outcome not in ("ok", "oom", SKIPPED_OOM)
 
-# %% ../../nbs/store/05_record.ipynb #7964ae2d
+# %% ../../nbs/store/05_record.ipynb #96b9f444
 def _as_json(value: Any) -> Any:
     "Return a value as JSON can hold it: floats with 7 digits, and None for a number that is not finite."
     if isinstance(value, float):
@@ -164,7 +164,7 @@ def _as_json(value: Any) -> Any:
         return {k: _as_json(v) for k, v in value.items()}
     return value
 
-# %% ../../nbs/store/05_record.ipynb #127706c5
+# %% ../../nbs/store/05_record.ipynb #826d0d57
 MEASURED = ("throughput", "throughput_ci95", "duration", "n_items", "step_ms", "step_ms_p95", "steady", "drift", "warmup_s", "first_step_s")
 
 
@@ -178,7 +178,7 @@ def _measured_fields(spec: Spec, m: Measurement | None) -> dict[str, Any]:
         found["tokens_per_s"] = m.throughput and m.throughput * spec.seq_len
     return found
 
-# %% ../../nbs/store/05_record.ipynb #43382fba
+# %% ../../nbs/store/05_record.ipynb #e192ff59
 # Options that are younger than the first journals: their defaults are not in a key, so that older keys stay the same.
 NOT_IN_KEY = dict(torchscript=False, cuda_graph=False, grad_accum=1, checkpointing=False)
 
@@ -201,15 +201,15 @@ def comparison_key(record: Record) -> str:
     versions = [record.rsg_version, _leading_parts(record.pytorch, 2), _leading_parts(record.cuda), _leading_parts(record.driver)]
     return _hash([spec, versions])[:12]
 
-# %% ../../nbs/store/05_record.ipynb #377fbad9
+# %% ../../nbs/store/05_record.ipynb #1bce85f2
 def seal(record: Record) -> Record:
     "Return the record with the key and the id that follow from its other fields."
     record = replace(record, id=None, key=comparison_key(record))
     return replace(record, id=_hash(asdict(record))[:16])
 
-# %% ../../nbs/store/05_record.ipynb #7aeacab3
+# %% ../../nbs/store/05_record.ipynb #d2663d0e
 def make_record(
-    spec: Spec,  # what was requested
+    spec: Spec,  # the point
     machine: Machine | None,  # where
     measured: Measurement | None = None,  # None: nothing was measured
     **more: Any,  # further fields by name: outcome, error, findings, ...
@@ -220,7 +220,7 @@ def make_record(
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return seal(Record(**{name: _as_json(value) for name, value in parts.items()}, fp16=spec.precision == "fp16", time=now))
 
-# %% ../../nbs/store/05_record.ipynb #7564b620
+# %% ../../nbs/store/05_record.ipynb #491d5419
 IDENTITY = ("schema", "id", "key", "time", "rsg_version")
 
 
@@ -233,7 +233,7 @@ def to_line(record: Record) -> str:
     "Return the record as one line of JSON, without the newline."
     return json.dumps(as_row(record), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
-# %% ../../nbs/store/05_record.ipynb #82c7d1a7
+# %% ../../nbs/store/05_record.ipynb #0eceda8b
 DEFAULTS = {f.name: None if f.default is MISSING else f.default for f in fields(Record)}
 
 
@@ -251,7 +251,7 @@ def from_line(
     object.__setattr__(record, "__dict__", DEFAULTS | known)
     return record
 
-# %% ../../nbs/store/05_record.ipynb #cae7cae1
+# %% ../../nbs/store/05_record.ipynb #d47100c4
 def plus_minus(
     value: float | None,
     half: float | None,  # half width, in the same unit

@@ -6,7 +6,7 @@
 __all__ = ['SOURCE_REMEDY', 'FILE_SUFFIXES', 'FIELD_TYPES', 'from_file', 'is_project', 'from_wandb', 'drop_wrong_values',
            'records_of', 'read_sources']
 
-# %% ../../nbs/store/05g_sources.ipynb #fdc0ed61
+# %% ../../nbs/store/05g_sources.ipynb #81362929
 import importlib.util
 import math
 import re
@@ -23,7 +23,7 @@ from .record import Record
 from .wandb_client import WANDB_PACKAGE
 from .wandb_sync import pull_records
 
-# %% ../../nbs/store/05g_sources.ipynb #98afc598
+# %% ../../nbs/store/05g_sources.ipynb #26137f19
 SOURCE_REMEDY = "name a journal, or a W&B project as entity/project"
 
 
@@ -33,7 +33,7 @@ def from_file(path: str | Path) -> Iterator[Record]:
         raise UserError(f"a source has no name; {SOURCE_REMEDY}")
     yield from from_journal(path, SOURCE_REMEDY)
 
-# %% ../../nbs/store/05g_sources.ipynb #9664fb4c
+# %% ../../nbs/store/05g_sources.ipynb #ad85a2a9
 FILE_SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".log", ".gz")
 
 
@@ -57,7 +57,7 @@ def from_wandb(
         raise RuntimeError(f"{name}: it is not a file, and wandb is not installed to read it from W&B; run pip install {WANDB_PACKAGE}")
     yield from pull_records(name)
 
-# %% ../../nbs/store/05g_sources.ipynb #6ae4c673
+# %% ../../nbs/store/05g_sources.ipynb #5842f67c
 FIELD_TYPES = {f.name: frozenset(typing.get_args(f.type) or (f.type,)) | {type(None)} for f in fields(Record)}
 FIELD_TYPES = {name: kinds | {int} if float in kinds else kinds for name, kinds in FIELD_TYPES.items()}
 
@@ -71,11 +71,12 @@ def drop_wrong_values(r: Record) -> Record:
     "Return the record without the values that do not have their field's type."
     values = vars(r).items()
     wrong: dict = {k: None for k, v in values if type(v) not in FIELD_TYPES[k] or (type(v) is float and not math.isfinite(v))}
-    if "findings" not in wrong and not all(map(_is_finding, r.findings or [])):
-        wrong["findings"] = list(filter(_is_finding, r.findings))
+    findings = [] if "findings" in wrong else r.findings or []
+    if not all(map(_is_finding, findings)):
+        wrong["findings"] = [f for f in findings if _is_finding(f)]
     return replace(r, **wrong) if wrong else r
 
-# %% ../../nbs/store/05g_sources.ipynb #7ddae84a
+# %% ../../nbs/store/05g_sources.ipynb #c371691b
 def records_of(
     names: Iterable[str],  # journals and projects
 ) -> Iterator[Record]:

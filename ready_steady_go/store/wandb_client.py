@@ -9,7 +9,7 @@ __all__ = ['WANDB_PACKAGE', 'PUBLIC_HOSTS', 'PRIVATE_SETTINGS', 'PAGE_RUNS', 'NA
            'short_error', 'find_account', 'check_private', 'Client', 'proven', 'Uploads', 'push_runs', 'pull_runs',
            'write_offline_runs', 'main', 'child_environment', 'Silent', 'start_child', 'end_child', 'Conversation']
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #fa48be3a
+# %% ../../nbs/store/05d_wandb_client.ipynb #0069d352
 import gc
 import importlib.util
 import json
@@ -36,7 +36,7 @@ from urllib.parse import urlsplit
 from .record import to_line
 from .wandb_runs import line_in, record_of, same_record
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #629619ab
+# %% ../../nbs/store/05d_wandb_client.ipynb #478c82bf
 WANDB_PACKAGE = "'wandb>=0.28,<0.32'"
 PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # two names of one service
 
@@ -58,7 +58,7 @@ def base_url() -> str | None:
         return None
     return (stored.get("default", "base_url", fallback="") or "").rstrip("/") or None
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #00d0f29f
+# %% ../../nbs/store/05d_wandb_client.ipynb #e9378d9c
 def _netrc_passwords() -> dict[str, str]:
     "Return hosts and passwords of the user's netrc file."
     try:
@@ -79,7 +79,7 @@ def has_key() -> bool:
     "Return True if there is a key for W&B."
     return bool(os.environ.get("WANDB_API_KEY", "").strip() or _stored_key(base_url() or f"https://{PUBLIC_HOSTS[0]}"))
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #d5fc12f9
+# %% ../../nbs/store/05d_wandb_client.ipynb #59d4dcb9
 class ClientError(Exception):
     "The server or the key cannot be used, or the project cannot be read. Its message is one line."
 
@@ -97,7 +97,7 @@ def _status_problem(url: str, status: int) -> str | None:
         return f"{url}: it is not a W&B server ({status}); set WANDB_BASE_URL to one"
     return None
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #b3272728
+# %% ../../nbs/store/05d_wandb_client.ipynb #505daa58
 def _viewer_request(url: str, key: str) -> urllib.request.Request:
     "Return the request that asks a server who owns the key."
     request = urllib.request.Request(f"{url}/graphql", json.dumps(dict(query="query Viewer{viewer{id entity}}")).encode())
@@ -114,7 +114,7 @@ def _viewer(url: str, key: str, timeout_s: float) -> dict:
         raise ClientError(f"{url}: it does not accept the key; run wandb login to store another")
     return viewer
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #5ba3bd9f
+# %% ../../nbs/store/05d_wandb_client.ipynb #c80a46b2
 def find_account(
     url: str,
     key: str,
@@ -138,7 +138,7 @@ def find_account(
         time.sleep(wait_s)
     return None  # not reached: the last round returns or raises
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #fef270e0
+# %% ../../nbs/store/05d_wandb_client.ipynb #19a4b804
 PRIVATE_SETTINGS = dict(
     console="off", disable_git=True, disable_code=True, save_code=False, disable_job_creation=True, host="", username="", email="",
     program="rsg", program_relpath="", program_abspath="", git_commit="", git_remote_url="", git_root="", x_disable_meta=True,
@@ -152,12 +152,12 @@ def check_private(version: str, known: Any) -> None:
     if lacking := PRIVATE_SETTINGS.keys() - known:
         raise ClientError(f"wandb {version}: it has no setting {min(lacking)}; run pip install {WANDB_PACKAGE}")
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #1bc24202
+# %% ../../nbs/store/05d_wandb_client.ipynb #8310e879
 PAGE_RUNS = 500  # in one answer
 NAMED_RUNS = 200  # that one query asks for by name
 COLLECT_RUNS = 100  # after which garbage is collected
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #779e0a87
+# %% ../../nbs/store/05d_wandb_client.ipynb #7bebd919
 class Client:
     "The wandb package with private settings, for one job."
 
@@ -207,7 +207,7 @@ class Client:
         made.finish()
         return made.url
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #08739fc2
+# %% ../../nbs/store/05d_wandb_client.ipynb #b4ef3ce6
 def proven(
     client: Client,
     runs: dict[str, dict],  # by id, as `run_of` makes them
@@ -224,7 +224,7 @@ def proven(
             return  # the project does not exist yet
         client.emit(sign="read")
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #f4384e9b
+# %% ../../nbs/store/05d_wandb_client.ipynb #0b8d9a6c
 class Uploads:
     "The runs that one client sends."
 
@@ -262,7 +262,7 @@ class Uploads:
             self.client.emit(proven=id)
             self.sent.pop(id)
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #69220dd4
+# %% ../../nbs/store/05d_wandb_client.ipynb #5205c440
 def push_runs(client: Client) -> None:
     "Send the runs that are not there, then read them back. Emit `known`, `pushed`, `proven`, `failed`, `deleted` and `broken`."
     client.go_online()
@@ -282,8 +282,8 @@ def push_runs(client: Client) -> None:
     if uploads.broken:
         client.emit(broken=uploads.broken)
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #a2211503
-def _unreadable(
+# %% ../../nbs/store/05d_wandb_client.ipynb #429327c9
+def _project_error(
     name: str,  # `entity/project`
     url: str,
     why: str,  # the client's error
@@ -307,7 +307,7 @@ def _emit_runs(client: Client) -> None:
         else:
             client.emit(left=run.id, why="it is no benchmark")
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #cfc1feb9
+# %% ../../nbs/store/05d_wandb_client.ipynb #fea912bc
 def pull_runs(client: Client) -> None:
     "Read a project's runs. Emit `line` for each record and `left` for each run that is none."
     client.go_online()
@@ -316,7 +316,7 @@ def pull_runs(client: Client) -> None:
         _emit_runs(client)
     except Exception as error:
         name = f"{client.entity}/{client.job['project']}"
-        raise ClientError(_unreadable(name, client.url, short_error(error))) from None
+        raise ClientError(_project_error(name, client.url, short_error(error))) from None
 
 
 def write_offline_runs(client: Client) -> None:
@@ -329,7 +329,7 @@ def write_offline_runs(client: Client) -> None:
 
 JOBS = dict(push=push_runs, pull=pull_runs, offline=write_offline_runs)
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #fd562c56
+# %% ../../nbs/store/05d_wandb_client.ipynb #b10b10e2
 def _exit_with_parent(pipe) -> None:
     "End this process when the parent closes the pipe."
     pipe.read()
@@ -340,7 +340,7 @@ def main() -> None:
     "Do the job on standard input and emit events as JSON lines. The last one is `done` or `dead`."
     job, lock = json.loads(sys.stdin.readline()), threading.Lock()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever wandb prints is not an event
+    os.dup2(2, 1)  # text that wandb prints is not an event
 
     def emit(**event: Any) -> None:
         with lock:
@@ -356,7 +356,7 @@ def main() -> None:
         emit(dead=str(error) if isinstance(error, ClientError) else short_error(error) or type(error).__name__)
     os._exit(0)  # wandb's own threads may hang
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #03ee2064
+# %% ../../nbs/store/05d_wandb_client.ipynb #6f2b408a
 CHILD_COMMAND = (sys.executable, "-P", "-c", "from ready_steady_go.store.wandb_client import main; main()")
 PASSED_VARIABLES = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "NETRC", "LD_LIBRARY_PATH", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
@@ -373,7 +373,7 @@ def child_environment(folder: str) -> dict[str, str]:
     path = os.pathsep.join(p for p in sys.path if p)
     return passed | PRIVATE_VARIABLES | dict.fromkeys(FOLDER_VARIABLES, folder) | dict(PYTHONPATH=path)
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #72274130
+# %% ../../nbs/store/05d_wandb_client.ipynb #60f6c7d4
 PATIENCE = dict(
     init_timeout=30, finish_timeout=60, finish_timeout_raises=True, silent=True, quiet=True, x_service_wait=30.0,
     x_skip_transaction_log=True,
@@ -387,7 +387,7 @@ ANSWER_S = 6.0  # timeout of the first request
 SILENCE_S = 15.0  # without any event: the client hangs
 PULL_VARIABLES = dict(GOGC="25")  # wandb-core is written in Go: it frees memory sooner, since a pull passes much through it
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #7fb18175
+# %% ../../nbs/store/05d_wandb_client.ipynb #b96117b8
 class Silent(Exception):
     "No client sent an event for too long."
 
@@ -406,13 +406,13 @@ def end_child(child: subprocess.Popen) -> None:
     except ProcessLookupError:
         pass
     child.wait()
-    for pipe in child.stdin, child.stdout:
+    for pipe in filter(None, (child.stdin, child.stdout)):
         try:
             pipe.close()
         except OSError:
             pass
 
-# %% ../../nbs/store/05d_wandb_client.ipynb #b12ef2fe
+# %% ../../nbs/store/05d_wandb_client.ipynb #9e098558
 class Conversation:
     "Clients at work, each on its job. They end when this does."
 
@@ -435,7 +435,7 @@ class Conversation:
         event = {}
         try:
             print(job, file=child.stdin, flush=True)
-            for line in child.stdout:
+            for line in child.stdout or ():
                 event = json.loads(line)
                 self.events.put(event)
         except (OSError, ValueError):

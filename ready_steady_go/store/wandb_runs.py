@@ -6,7 +6,7 @@
 __all__ = ['DIGEST', 'LINE_PIECE', 'PIECE_CHARACTERS', 'ORIGINAL_FIELDS', 'CONFIG_FIELDS', 'line_in', 'same_record', 'run_of',
            'record_of']
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #8c1eefbe
+# %% ../../nbs/store/05c_wandb_runs.ipynb #7b245d36
 import hashlib
 import json
 import math
@@ -21,7 +21,7 @@ from ..spec.options import PRECISIONS, SpecFields
 from .record import Record, as_row, from_line, seal, to_line
 from ..truth.findings import finding
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #5fd72930
+# %% ../../nbs/store/05c_wandb_runs.ipynb #1f1f4fa0
 DIGEST, LINE_PIECE = "rsg_digest", "rsg_line"
 PIECE_CHARACTERS = 16_000  # of a text that the summary holds in one value
 
@@ -51,7 +51,7 @@ def line_in(
     line = "".join(pieces)
     return line if pieces and _line_digest(line) == summary.get(DIGEST) else None
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #4cf100a3
+# %% ../../nbs/store/05c_wandb_runs.ipynb #1524905b
 def same_record(
     ours: dict,  # a summary that was made here
     theirs: dict,  # a summary that was read back
@@ -62,7 +62,7 @@ def same_record(
         return False
     return ours[DIGEST] == theirs[DIGEST] or json.loads(line_in(ours) or "null") == json.loads(line)
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #05d709f1
+# %% ../../nbs/store/05c_wandb_runs.ipynb #12a1dda7
 def _plain_value(value: Any) -> Any:
     "Return a value as a journal holds it: numpy's scalars as numbers, and None for a number that is not finite."
     if hasattr(value, "item"):
@@ -75,7 +75,7 @@ def _plain_value(value: Any) -> Any:
         return {k: _plain_value(v) for k, v in value.items()}
     return value
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #5506d735
+# %% ../../nbs/store/05c_wandb_runs.ipynb #9b27cfb5
 ORIGINAL_FIELDS = (
     "device_name", "model", "bs", "fp16", "throughput", "duration", "n_items", "device_capability", "pytorch", "cuda", "platform",
     "gpu_mem", "n_seconds", "n_batches", "run_number",
@@ -85,20 +85,20 @@ CONFIG_FIELDS = tuple(f.name for kind in (SpecFields, Machine) for f in fields(k
     "usd_per_hour", "usd_from", "usd_kind", "power_limit_w", "power_limit_default_w",
 )  # fmt: skip
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #9565ca23
+# %% ../../nbs/store/05c_wandb_runs.ipynb #f42653db
 def _is_for_the_original(row: dict) -> bool:
     "Return True if the original's notebook understands this kind of result."
     return row["mode"] == "train" and row["precision"] in ("fp16", "fp32") and row["n_gpus"] == 1
 
 
-def _summary(row: dict) -> dict[str, Any]:
+def _run_summary(row: dict) -> dict[str, Any]:
     "Return the summary of a run: every number, the original's fields, and the record's line."
     summary = {k: v for k, v in row.items() if v is not None and (isinstance(v, (int, float)) or k in ORIGINAL_FIELDS)}
     if not _is_for_the_original(row):
         del summary["model"]
     return summary | _line_pieces(json.dumps(row, separators=(",", ":")))
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #9b2b97a4
+# %% ../../nbs/store/05c_wandb_runs.ipynb #7021fbfd
 def _run_name(row: dict, device: str | None, first_words: str | None) -> str:
     "Return the name that W&B shows, at most 128 characters."
     mode = "" if row["mode"] in ("train", None) else row["mode"]
@@ -124,10 +124,10 @@ def run_of(
         job_type="bench",
         tags=list(dict.fromkeys(all_tags)),
         config=config | dict(findings=[f["code"] for f in row["findings"] or []]),
-        summary=_summary(row),
+        summary=_run_summary(row),
     )
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #c1f6848b
+# %% ../../nbs/store/05c_wandb_runs.ipynb #21e090a9
 def _fitting_value(
     value: Any,  # from another program
     kind: Any,  # a field's type, such as `int | None`
@@ -144,7 +144,7 @@ def _fitting_value(
         return float(value)
     return int(value) if int in kinds and value == int(value) else None
 
-# %% ../../nbs/store/05c_wandb_runs.ipynb #9c336bee
+# %% ../../nbs/store/05c_wandb_runs.ipynb #0284ccc8
 def _foreign_precision(row: dict) -> str | None:
     "Return the precision that another program's run names, as far as it can be known."
     if row["precision"] in PRECISIONS:
