@@ -6,7 +6,7 @@
 __all__ = ['QUIET_S', 'MAX_CLIENTS', 'RUNS_PER_CLIENT', 'MAX_ATTEMPTS', 'wandb_target', 'WandbProject', 'PushProgress',
            'push_jobs', 'push_records', 'pull_records', 'write_offline', 'push_command', 'pull_command', 'WandbSink']
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #d5b4604f
+# %% ../../nbs/store/05e_wandb_sync.ipynb #8a3d8eec
 import json
 import re
 import shlex
@@ -25,7 +25,7 @@ from .record import Record, from_line, to_line
 from .wandb_client import PAGE_RUNS, SILENCE_S, Conversation, Silent, check_package, has_key, short_error
 from .wandb_runs import run_of
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #bb63324e
+# %% ../../nbs/store/05e_wandb_sync.ipynb #469d4ca7
 def wandb_target(
     project: str | None,  # `project`, or `entity/project`
     entity: str | None,  # as typed; None: the one in `project`, or the owner of the key
@@ -41,7 +41,7 @@ def wandb_target(
         raise UserError(f"--entity {entity}: expected a W&B user or team")
     return dict(project=rest, entity=entity or first or None)
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #a80860bb
+# %% ../../nbs/store/05e_wandb_sync.ipynb #39ca084d
 @dataclass(frozen=True)
 class WandbProject:
     "A W&B project, and the names of the runs in it."
@@ -69,10 +69,10 @@ class WandbProject:
         tags = [word for tag in self.tags for word in ("--tag", tag)]
         return shlex.join(["rsg", "push", *words, *tags, *map(str, journals)])
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #aa2fe289
+# %% ../../nbs/store/05e_wandb_sync.ipynb #11a628be
 QUIET_S = 30.0  # without any progress, over all attempts: the server is given up
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #38c110c2
+# %% ../../nbs/store/05e_wandb_sync.ipynb #ab13e08c
 class PushProgress:
     "The runs of a push: which are there, which failed and why."
 
@@ -137,7 +137,7 @@ class PushProgress:
         failed = [(run["id"], self.dead or self.errors.get(run["id"], "it was not sent before the time was up")) for run in self.left]
         return Pushed(len(self.sent), len(self.proven), len(self.known), failed, self.deleted, skipped, self.urls)
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #f58f4050
+# %% ../../nbs/store/05e_wandb_sync.ipynb #5cec921c
 MAX_CLIENTS = 2
 RUNS_PER_CLIENT = 24  # at least
 
@@ -152,7 +152,7 @@ def push_jobs(
     shared = dict(do="push", at_once=at_once // clients) | target
     return [shared | dict(runs=runs[i::clients]) for i in range(clients)]
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #5b94a46e
+# %% ../../nbs/store/05e_wandb_sync.ipynb #d858aff4
 MAX_ATTEMPTS = 3
 
 
@@ -176,7 +176,7 @@ def push_records(
                 progress.fail_left(str(error))
     return progress.result(skipped=sum(r.outcome == "impossible" for r in records))
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #be9a6c48
+# %% ../../nbs/store/05e_wandb_sync.ipynb #e5365731
 def _source_target(source: str) -> dict[str, str | None]:
     "Return project and entity of a source: `entity/project`, or its address."
     if not source.strip():
@@ -204,7 +204,7 @@ def pull_records(
         except Silent as error:
             raise RuntimeError(str(error)) from None
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #4188bce1
+# %% ../../nbs/store/05e_wandb_sync.ipynb #ddf1489b
 def _remove_logs(folder: Path) -> None:
     "Remove the client's logs of offline runs: they name the host."
     for logs in folder.glob("wandb/offline-run-*/logs"):
@@ -231,7 +231,7 @@ def write_offline(
     _remove_logs(Path(folder))
     return written
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #477ed07a
+# %% ../../nbs/store/05e_wandb_sync.ipynb #0dd20bbd
 def _progress_bar(done: int, of: int) -> str:
     "Return a progress bar of 30 characters."
     full = 30 * done // max(of, 1)
@@ -244,7 +244,7 @@ def _show_progress(done: int, of: int) -> None:
         bar = _progress_bar(done, of) if done < of else ""
         print(f"\r\x1b[K{bar}", end="", file=sys.stderr, flush=True)
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #b085cdaf
+# %% ../../nbs/store/05e_wandb_sync.ipynb #f76250b9
 def push_command(
     journals: list[str],  # files; none: the default one
     project: str | None,  # its name, or `entity/project`
@@ -268,7 +268,7 @@ def push_command(
         print(f"try again: {place.push_line(journals)}", file=sys.stderr)
     return int(bool(result.failed))
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #ef935755
+# %% ../../nbs/store/05e_wandb_sync.ipynb #48c1f310
 def _parse_filters(text: str) -> dict[str, Any]:
     "Return the filters in a JSON text."
     try:
@@ -289,7 +289,7 @@ def _all_filters(filters: str | None, group: str | None, tags: Iterable[str]) ->
         wanted.append(_parse_filters(filters))
     return {"$and": wanted} if wanted else None
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #8e71a063
+# %% ../../nbs/store/05e_wandb_sync.ipynb #392df28c
 def _append_new(
     journal: Journal,
     records: Iterable[Record],
@@ -309,7 +309,7 @@ def _append_new(
         append_lines(journal.path, batch)
     return len(ids), before
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #eae907e1
+# %% ../../nbs/store/05e_wandb_sync.ipynb #e29598b1
 def pull_command(
     source: str,  # `entity/project`, or its address
     out: str,  # the journal to write, or to add to
@@ -328,7 +328,7 @@ def pull_command(
     print(f"{count} records in {out}{known}{skipped}")
     return 0
 
-# %% ../../nbs/store/05e_wandb_sync.ipynb #0e5ca198
+# %% ../../nbs/store/05e_wandb_sync.ipynb #a03ec994
 @dataclass(frozen=True)
 class WandbSink:
     "A W&B project as a sink of records."
