@@ -23,7 +23,7 @@ from ready_steady_go.box.machine import Machine
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import make_record
 from ready_steady_go.store.wandb_runs import run_of
-from ready_steady_go.store.wandb_sync import pull, push
+from ready_steady_go.store.wandb_sync import WandbProject, pull_records, push_records
 from ready_steady_go.timing.measure import Measurement
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -84,8 +84,8 @@ def only_wandb():
 
 def watched(source):
     "A pull: records, seconds, and the most memory."
-    peak, start = Peak(client="wandb_sync import client", core="wandb-core"), time.perf_counter()
-    count = sum(1 for _ in pull(source))
+    peak, start = Peak(client="wandb_client import main", core="wandb-core"), time.perf_counter()
+    count = sum(1 for _ in pull_records(source))
     took = time.perf_counter() - start
     peak.over.set()
     return count, took, peak.most
@@ -122,7 +122,7 @@ def main():
 
     records = made(args.push)
     start = time.perf_counter()
-    result = push(records, "push", entity="toy")
+    result = push_records(records, WandbProject("push", entity="toy"))
     push_s, push_requests = time.perf_counter() - start, server.asked()["requests"]
     rate = result.proven / push_s
     print(f"push  {result.proven:6} of {args.push} proven  {push_s:7.1f} s  {push_requests:6} requests  {rate:5.1f} a second")

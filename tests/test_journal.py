@@ -1,4 +1,4 @@
-"Lines stay whole, whoever writes them and wherever."
+"Lines of a journal stay whole with several writers, after a crash and on a full disk."
 
 import multiprocessing
 import subprocess
@@ -13,7 +13,7 @@ from ready_steady_go.store.record import make_record, to_line
 
 
 def write(path, writer):
-    "Append 40 records of a size that no buffer holds."
+    "Append 40 records that are larger than a buffer."
     for bs in range(1, 41): Journal(path).append(make_record(Spec(model=f"m{writer}", bs=bs), None, windows=[[1, 0.5]] * 400))
 
 
@@ -28,7 +28,7 @@ def test_two_writers_do_not_mix_their_lines(tmp_path):
     for name in ("m0", "m1", "m2"): assert [r.bs for r in records if r.model == name] == list(range(1, 41))
 
 
-def test_a_torn_line_anywhere_is_stepped_over(tmp_path):
+def test_a_line_that_is_cut_anywhere_is_skipped(tmp_path):
     path, whole = tmp_path / "j.jsonl", to_line(make_record(Spec(model="a", bs=8), None)).encode()
     for cut in range(1, len(whole)):
         path.write_bytes(whole + b"\n" + whole[:cut])
@@ -46,7 +46,7 @@ def test_a_newer_journal_is_refused_and_untouched(tmp_path):
 
 
 @pytest.mark.parametrize("typed,code", [(True, 2), (False, 1)])
-def test_a_folder_that_lets_nobody_write(typed, code, tmp_path, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_written_to(typed, code, tmp_path, monkeypatch, capsys):
     from ready_steady_go.commands.cli import main
 
     def refuse(*args, **kwargs): raise OSError(30, "Read-only file system")
@@ -58,12 +58,23 @@ def test_a_folder_that_lets_nobody_write(typed, code, tmp_path, monkeypatch, cap
     assert "cannot write there (Read-only file system)" in capsys.readouterr().err
 
 
-def test_what_could_not_be_written_is_taken_back(tmp_path, monkeypatch):
+def test_a_partial_line_is_removed(tmp_path, monkeypatch):
     import os
 
     path, real = tmp_path / "j.jsonl", os.write
     Journal(path).append(make_record(Spec(model="a", bs=8), None))
     before = path.read_bytes()
-    monkeypatch.setattr("os.write", lambda fd, data: real(fd, data[:100]))  # the disk takes a hundred bytes more
+    monkeypatch.setattr("os.write", lambda fd, data: real(fd, data[:100]))  # the disk has room for a hundred bytes
+    with pytest.raises(OSError, match="No space left"): Journal(path).append(make_record(Spec(model="b", bs=8), None))
+    assert path.read_bytes() == before
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    def refuse(fd, data): raise OSError(28, "No space left on device")
+
+    path = tmp_path / "j.jsonl"
+    Journal(path).append(make_record(Spec(model="a", bs=8), None))
+    before = path.read_bytes()
+    monkeypatch.setattr("os.write", refuse)
     with pytest.raises(OSError, match="No space left"): Journal(path).append(make_record(Spec(model="b", bs=8), None))
     assert path.read_bytes() == before

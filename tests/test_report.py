@@ -293,7 +293,7 @@ def test_the_sample_is_real_and_says_so():
     records = Journal(sections.sample_path()).read()
     assert len(records) > 20 and {r.device for r in records} == {"cpu"} and len({r.id for r in records}) == len(records)
     rows = [json.loads(line) for line in open(sections.sample_path())]
-    assert all(record._digest(row | dict(id=None))[:16] == row["id"] for row in rows)  # nobody has touched a digit
+    assert all(record._hash(row | dict(id=None))[:16] == row["id"] for row in rows)  # nobody has touched a digit
     text = everything(sections.load())
     assert "sample that ships with rsg" in text and "CPU" in text
 

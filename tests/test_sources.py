@@ -1,5 +1,6 @@
-"Records from journals and from W&B: read, or said in one line why not."
+"Records from journals and from W&B are read, or one line explains why not."
 
+import importlib.util
 import os
 
 import pytest
@@ -7,11 +8,11 @@ from wandb_server import KEY, serving
 
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.spec import Spec
-from ready_steady_go.store import sources, wandb_sync
+from ready_steady_go.store import sources
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import make_record
 from ready_steady_go.store.sources import read_sources
-from ready_steady_go.store.wandb_sync import push
+from ready_steady_go.store.wandb_sync import WandbProject, push_records
 
 pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
 
@@ -32,18 +33,18 @@ def server(monkeypatch, tmp_path):
 
 
 def test_a_journal_and_a_project_are_read_as_one(server):
-    assert not push(RECORDS[:2], "toy/p").failed
+    assert not push_records(RECORDS[:2], WandbProject("toy/p")).failed
     assert sorted(r.bs for r in read_sources(["toy/p", "night.jsonl"])) == [8, 16, 32]
     assert [r.windows for r in read_sources(["night.jsonl"])] == [[[1, 2.0]]] * 2
     assert [r.windows for r in read_sources(["night.jsonl"], windows=False)] == [None] * 2
 
 
-def test_what_a_server_does_not_show(server):
+def test_a_project_that_the_key_may_not_read(server):
     with pytest.raises(RuntimeError, match="^toy/nope: .*no such project, or does not show it to this key"): read_sources(["toy/nope"])
     for fault, words in ((403, "does not let this key read it"), (401, "does not let"), (404, "no such project")):
         server.faults["Runs"] = fault
-        with pytest.raises(RuntimeError, match=f"^toy/p: .*{words}") as said: read_sources(["toy/p"])
-        assert "\n" not in str(said.value) and KEY not in str(said.value)
+        with pytest.raises(RuntimeError, match=f"^toy/p: .*{words}") as error: read_sources(["toy/p"])
+        assert "\n" not in str(error.value) and KEY not in str(error.value)
 
 
 def test_an_empty_project(server):
@@ -51,10 +52,10 @@ def test_an_empty_project(server):
     assert read_sources(["toy/p"]) == []
 
 
-def test_neither_key_nor_package(server, monkeypatch):
+def test_no_key_and_no_package(server, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
-    with pytest.raises(RuntimeError, match="there is no key for W&B: wandb login stores one"): read_sources(["toy/p"])
-    monkeypatch.setattr(wandb_sync.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match="there is no key for W&B; run wandb login"): read_sources(["toy/p"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="^toy/p: .*pip install"): read_sources(["toy/p"])
     assert server.requests == []
 
@@ -63,10 +64,10 @@ WRONG = {"night.json": "no such file", "x/night.jsonl": "no such file", "here/ni
 
 
 @pytest.mark.parametrize("name,words", WRONG.items(), ids=WRONG.keys())
-def test_a_slip_of_the_hand_waits_for_no_server(server, name, words):
+def test_a_typo_waits_for_no_server(server, name, words):
     os.mkdir("here")
-    with pytest.raises(UserError, match=words) as said: read_sources([name])
-    assert "\n" not in str(said.value) and server.requests == []
+    with pytest.raises(UserError, match=words) as error: read_sources([name])
+    assert "\n" not in str(error.value) and server.requests == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
@@ -75,5 +76,5 @@ def test_a_file_that_may_not_be_read(server):
     with pytest.raises(UserError, match="night.jsonl: it cannot be read"): read_sources(["night.jsonl"])
 
 
-def test_what_may_be_a_project():
+def test_an_address_may_be_a_project():
     assert sources.is_project("https://wandb.ai/xl0/ready-steady-go/workspace")

@@ -1,5 +1,7 @@
-"The real W&B client against a server of our own on loopback: pushed, proven, private, and never for long."
+"The real W&B client against a toy server on loopback: records arrive, nothing private does, and no failure takes long."
 
+import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -14,12 +16,14 @@ from wandb_server import KEY, serving
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.commands.cli import main
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
-from ready_steady_go.store import wandb_sync
+from ready_steady_go.store import wandb_client, wandb_sync
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import Record, make_record, seal
+from ready_steady_go.store.sinks import push_after_run
 from ready_steady_go.store.wandb_runs import run_of
-from ready_steady_go.store.wandb_sync import after_run, offline, pull, pull_command, push, push_command
+from ready_steady_go.store.wandb_sync import WandbProject, pull_command, pull_records, push_command, push_records, write_offline
 from ready_steady_go.timing.measure import Measurement
 
 pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
@@ -30,17 +34,27 @@ DEAD_S = 40  # what a dead server may cost in all
 
 
 def point(bs=8, **more):
-    "A record of a result."
+    "Return a record of a result."
     return make_record(replace(SPEC, bs=bs), GPU, Measurement(bs=bs, windows=[(10, 0.79 + i % 3 / 1e3) for i in range(12)]), **more)
 
 
+def after_run(mode, journal, records, project=None):
+    "Push the records of a run as `--wandb` with this mode and `--project` do."
+    return push_after_run(RunOptions(wandb=mode, project=project), journal, records)
+
+
+def push(records, project, **more):
+    "Push records to a project."
+    return push_records(records, WandbProject(project, **more))
+
+
 def by_id(records):
-    "Records in an order of their own."
+    "Sort records by id."
     return sorted(records, key=lambda r: r.id)
 
 
 def processes(home):
-    "Environment and command line of each other process that lives in this home."
+    "Yield environment and command line of each other process with this home."
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environ = (folder / "environ").read_bytes()
@@ -77,25 +91,25 @@ def test_pushed_read_back_and_pushed_again(server):
     assert (run["jobType"], run["group"], run["tags"]) == ("bench", records[0].key, ["Toy GPU 3000", "resnet50", "fp16"])
     assert {k: v["value"] for k, v in run["config"].items()}.items() >= dict(model="resnet50", device_name="Toy GPU 3000", size=224).items()
     assert first.urls[f"rsg-{records[0].id}"].startswith(server.url)
-    assert by_id(pull("toy/p")) == by_id(records[:3])
+    assert by_id(pull_records("toy/p")) == by_id(records[:3])
 
 
 def test_names_that_the_user_gave(server):
-    push([point()], "toy/p", group="night", run_name="my box", tags=["spot"])
+    push([point()], "toy/p", group="night", run_name="my box", tags=("spot",))
     (run,) = server.runs("toy", "p").values()
     assert (run["group"], run["tags"][-1]) == ("night", "spot") and run["displayName"].startswith("my box resnet50 fp16")
 
 
-BENT = dict(
+CHANGED = dict(
     error="größer 模型 🤖 \"quoted\" \\ \t", throttle={}, findings=[], drift=2.0, busy=1.0, usd_per_hour=1e300, energy_j=1e-300, mfu=None,
     windows=[[10, 790.0 + i] for i in range(9000)], gpu_mem=2**53 + 1, plausible=True,
 )  # fmt: skip
 
 
-def test_values_that_wandb_bends_come_back_as_they_are_in_the_journal(server, tmp_path):
+def test_values_that_wandb_changes_come_back_as_they_are_in_the_journal(server, tmp_path):
     odd = make_record(replace(SPEC, bs=8, model="größe"), replace(GPU, device_name="Toy GPU ½"), ceiling_share=float("nan"))
     journal = Journal(tmp_path / "j.jsonl")
-    journal.append(seal(replace(odd, **BENT)))
+    journal.append(seal(replace(odd, **CHANGED)))
     assert not push(journal.read(), "p").failed
     out = tmp_path / "pulled.jsonl"
     assert pull_command("toy/p", str(out)) == 0
@@ -103,7 +117,7 @@ def test_values_that_wandb_bends_come_back_as_they_are_in_the_journal(server, tm
     assert pull_command("toy/p", str(out)) == 0 and len(Journal(out).read()) == 1  # nothing is added twice
 
 
-def test_numbers_that_are_not_of_python(server):
+def test_numpy_scalars_arrive_as_plain_numbers(server):
     class Scalar:
         "As numpy's."
         def __init__(self, value): self.value = value
@@ -111,7 +125,7 @@ def test_numbers_that_are_not_of_python(server):
 
     record = replace(point(), n_items=Scalar(640), busy=Scalar(0.5), mfu=float("inf"))
     assert not push([record], "p").failed
-    (back,) = pull("toy/p")
+    (back,) = pull_records("toy/p")
     assert (back.n_items, back.busy, back.mfu) == (640, 0.5, None)
 
 
@@ -121,10 +135,10 @@ def test_two_pushers_at_once(server):
     for t in threads: t.start()
     for t in threads: t.join()
     assert [r.failed for r in results] == [[], []] and len(server.runs("toy", "p")) == 12
-    assert len(list(pull("toy/p"))) == 12
+    assert len(list(pull_records("toy/p"))) == 12
 
 
-def test_what_is_deleted_stays_deleted(server, hasty):
+def test_a_deleted_run_stays_deleted(server, hasty):
     records = [point(8), point(16)]
     server.deleted.add(("toy", "p", f"rsg-{records[0].id}"))
     for _ in range(2):
@@ -133,7 +147,15 @@ def test_what_is_deleted_stays_deleted(server, hasty):
     assert list(server.runs("toy", "p")) == [f"rsg-{records[1].id}"]
 
 
-# Other people's runs
+def test_a_run_that_an_earlier_version_pushed_is_known(server):
+    record = point()
+    row = dict(sorted(vars(record).items()))  # the same fields in another order
+    line = json.dumps(row, separators=(",", ":"))
+    server.put("toy", "p", f"rsg-{record.id}", summary={"rsg_digest": hashlib.sha256(line.encode()).hexdigest(), "rsg_line_0": line})
+    assert (push([record], "p").known, push([point(16)], "p").pushed) == (1, 1)
+
+
+# Runs of other programs
 
 
 def test_the_originals_runs_become_records(server):
@@ -142,17 +164,17 @@ def test_the_originals_runs_become_records(server):
     server.put("xl0", "rsg", "2ab3", summary=dict(loss=1))
     server.put("xl0", "rsg", "3ab4", summary=theirs, state="crashed")
     left = []
-    (record,) = pull("https://wandb.ai/xl0/rsg/workspace", left=left)
+    (record,) = pull_records("https://wandb.ai/xl0/rsg/workspace", left=left)
     assert {k: getattr(record, k) for k in theirs} == theirs and record.ok
     unknown = {f.name for f in fields(Record) if getattr(record, f.name) is None}
     assert {"rsg_version", "optimizer", "layout", "mode", "seed", "n_gpus", "family", "throughput_ci95", "plausible"} <= unknown
     assert [id for id, _ in left] == ["2ab3"]
-    assert list(pull("xl0/rsg")) == [record]
+    assert list(pull_records("xl0/rsg")) == [record]
 
 
 def test_filters(server, tmp_path):
     push([point(8), make_record(replace(SPEC, bs=8, precision="bf16"), GPU)], "p", group="g")
-    assert [r.precision for r in pull("toy/p", {"config.precision": "bf16"})] == ["bf16"]
+    assert [r.precision for r in pull_records("toy/p", {"config.precision": "bf16"})] == ["bf16"]
     assert pull_command("toy/p", str(tmp_path / "j"), '{"config.model": "resnet50"}', group="g", tags=["fp16"]) == 0
     assert [r.precision for r in Journal(tmp_path / "j").read()] == ["fp16"]
 
@@ -162,7 +184,7 @@ def test_ten_thousand_runs(server, tmp_path, capsys):
     for i in range(10_000): server.put("toy", "many", f"r{i}", summary=dict(model="resnet50", bs=8, fp16=True, throughput=100.0 + i))
     server.put("toy", "many", run["id"], summary=run["summary"])
     assert pull_command("toy/many", str(tmp_path / "j")) == 0
-    assert len(Journal(tmp_path / "j").read()) == 10_001 and server.requests.count("Runs") == 10_001 // wandb_sync.PAGE + 1
+    assert len(Journal(tmp_path / "j").read()) == 10_001 and server.requests.count("Runs") == 10_001 // wandb_client.PAGE_RUNS + 1
     assert capsys.readouterr().out == f"10001 records in {tmp_path / 'j'}\n"
 
 
@@ -218,12 +240,12 @@ def test_the_originals_table_and_bars_from_our_runs(server, tmp_path):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    "Fewer retries and short waits: what happens is the same, sooner."
-    monkeypatch.setattr(wandb_sync, "LATER_S", (0, 0.2))
-    monkeypatch.setattr(wandb_sync, "STALL_S", 6.0)
+    "Fewer retries and shorter waits: the same outcomes, sooner."
+    monkeypatch.setattr(wandb_client, "READ_BACK_S", (0, 0.2))
+    for module in (wandb_client, wandb_sync): monkeypatch.setattr(module, "SILENCE_S", 6.0)
     monkeypatch.setattr(wandb_sync, "QUIET_S", 10.0)
-    soon = {name: 1 for name in wandb_sync.PATIENCE if "retry_max" in name}
-    monkeypatch.setattr(wandb_sync, "PATIENCE", wandb_sync.PATIENCE | soon)
+    few = {name: 1 for name in wandb_client.PATIENCE if "retry_max" in name}
+    monkeypatch.setattr(wandb_client, "PATIENCE", wandb_client.PATIENCE | few)
 
 
 ALWAYS = {"401": 401, "403": 403, "404": 404, "500": 500, "a dropped connection": "drop", "a black hole": "hang"}
@@ -235,7 +257,7 @@ def test_a_server_that_never_works(server, fault):
     result = push([point(bs) for bs in range(1, 41)], "p")
     assert len(result.failed) == 40 and result.proven == 0
     assert server.url in result.failed[0][1] and KEY not in str(result)
-    with pytest.raises(RuntimeError, match=server.url): list(pull("toy/p"))
+    with pytest.raises(RuntimeError, match=server.url): list(pull_records("toy/p"))
 
 
 def test_a_refused_connection(server):
@@ -247,7 +269,7 @@ IN_INIT = {"401": 401, "404": 404, "500": 500, "black hole": "hang"}
 
 
 @pytest.mark.parametrize("fault", IN_INIT.values(), ids=IN_INIT.keys())
-def test_a_server_that_takes_no_runs(server, fault, hasty):
+def test_a_server_that_accepts_no_runs(server, fault, hasty):
     server.faults["UpsertBucket"] = fault
     result = push([point(bs) for bs in range(1, 20)], "p")
     assert len(result.failed) == 19 and result.proven == 0 and "\n" not in result.failed[0][1]
@@ -275,12 +297,12 @@ def test_a_server_that_dies_in_the_middle(server):
     server.faults.clear(), server.gone.set()
 
 
-def test_what_a_dead_server_kept_is_pushed_later(server, hasty):
+def test_records_that_failed_are_pushed_later(server, hasty):
     server.faults["stream"] = 500
     records = [point(8), point(16)]
     assert len(push(records, "p").failed) == 2
     server.faults.clear()
-    assert not push(records, "p").failed and by_id(pull("toy/p")) == by_id(records)
+    assert not push(records, "p").failed and by_id(pull_records("toy/p")) == by_id(records)
 
 
 def test_a_lost_summary_behind_a_200(server, hasty):
@@ -297,8 +319,8 @@ import os, socket, sys, json
 sys.argv[1:] = ["--secret", "MARKER"]
 socket.gethostname = lambda: "MARKER-host"
 from ready_steady_go.store.journal import Journal
-from ready_steady_go.store.wandb_sync import push
-result = push(Journal(os.environ["JOURNAL"]).read(), "p")
+from ready_steady_go.store.wandb_sync import WandbProject, push_records
+result = push_records(Journal(os.environ["JOURNAL"]).read(), WandbProject("p"))
 print(json.dumps([result.proven, result.failed]))
 """
 
@@ -376,14 +398,14 @@ def test_an_import_that_fails(server, no_wandb, capsys, tmp_path):
 
 
 def test_no_package(server, monkeypatch):
-    monkeypatch.setattr(wandb_sync.importlib.util, "find_spec", lambda name: None)
-    assert "wandb is not installed: pip install" in after_run("online", "j.jsonl", [point()], "p")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "wandb is not installed; run pip install" in after_run("online", "j.jsonl", [point()], "p")
 
 
 def test_no_key(server, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
-    assert "there is no key for W&B" in push([point()], "p").failed[0][1]
-    assert after_run("auto", "j.jsonl", [point()], "p").startswith("not pushed to W&B; to do it later")
+    assert "there is no key for W&B; run wandb login" in push([point()], "p").failed[0][1]
+    assert after_run("auto", "j.jsonl", [point()], "p").startswith("not pushed to W&B; to push now or from another machine: rsg push")
     assert server.requests == []
 
 
@@ -394,12 +416,12 @@ def test_a_key_in_netrc(server, monkeypatch, tmp_path):
     line = after_run("auto", "j.jsonl", [point()], "p")
     assert line.startswith("W&B: 1 pushed, 1 proven") and server.url in line
     monkeypatch.delenv("WANDB_BASE_URL")
-    assert not wandb_sync.has_key()  # that key is for another server
+    assert not wandb_client.has_key()  # that key is for another server
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
-    assert wandb_sync.has_key()
+    assert wandb_client.has_key()
 
 
-def test_the_end_of_a_benchmark(server, hasty):
+def test_the_line_at_the_end_of_a_benchmark(server, hasty):
     records = [point()]
     assert after_run("off", "j", records, "p") == ""
     assert "rsg push --project NAME j" in after_run("auto", "j", records)
@@ -416,9 +438,9 @@ def test_the_command_that_pushes(server, hasty, tmp_path, capsys):
     for bs in (8, 16): journal.append(point(bs))
     server.faults["summary"] = "lose"
     assert push_command([str(journal.path)], "p", tags=["x"]) == 1
-    said = capsys.readouterr()
-    assert said.out.startswith("2 pushed, 0 proven, 2 failed: it was sent")
-    assert said.err == f"try again: rsg push --project p --tag x {journal.path}\n"
+    shown = capsys.readouterr()
+    assert shown.out.startswith("2 pushed, 0 proven, 2 failed: it was sent")
+    assert shown.err == f"try again: rsg push --project p --tag x {journal.path}\n"
     server.faults.clear()
     assert push_command([str(journal.path)], "p") == 0
     assert capsys.readouterr().out.startswith("2 pushed, 2 proven\nhttp")
@@ -426,44 +448,44 @@ def test_the_command_that_pushes(server, hasty, tmp_path, capsys):
     assert capsys.readouterr().out == "0 pushed, 0 proven, 2 there before\n"
 
 
-SLIPS = {
+MISTAKES = {
     "no journal": (["push", "--project", "p"], 2, "rsg-results.jsonl: there is no such file; name a journal, or measure first"),
     "a folder": (["push", "--project", "p", "."], 2, ".: it is a folder; name a journal in it"),
-    "no project": (["push", "j.jsonl"], 2, "--project is missing"),
-    "a long path": (["push", "--project", "a/b/c", "j.jsonl"], 2, "--project a/b/c: it takes"),
-    "an entity's path": (["push", "--project", "p", "--entity", "a/b", "j.jsonl"], 2, "--entity a/b: it takes"),
+    "no project": (["push", "j.jsonl"], 2, "no W&B project given: add --project NAME"),
+    "a long path": (["push", "--project", "a/b/c", "j.jsonl"], 2, "--project a/b/c: expected a project, or entity/project"),
+    "an entity's path": (["push", "--project", "p", "--entity", "a/b", "j.jsonl"], 2, "--entity a/b: expected a W&B user or team"),
     "no journal either": (["push", "--project", "p", "notes.txt"], 2, "notes.txt: line 1 is not a record"),
-    "an open brace": (["pull", "toy/p", "--filter", "{bad"], 2, "--filter {bad: it takes JSON"),
-    "a list": (["pull", "toy/p", "--filter", "[1]"], 2, "--filter [1]: it takes JSON"),
+    "an open brace": (["pull", "toy/p", "--filter", "{bad"], 2, "--filter {bad: expected JSON"),
+    "a list": (["pull", "toy/p", "--filter", "[1]"], 2, "--filter [1]: expected JSON"),
     "into something else": (["pull", "toy/p", "--out", "notes.txt"], 2, "--out notes.txt: line 1 is not a record"),
     "into nowhere": (["pull", "toy/p", "--out", "no/such.jsonl"], 2, "--out no/such.jsonl: there is no folder no"),
-    "from nowhere": (["pull", ""], 2, "pull: the source has no name"),
-    "from too deep": (["pull", "a/b/c/d"], 2, "pull a/b/c/d: it takes"),
+    "from nowhere": (["pull", ""], 2, "pull: no W&B project given; name one as entity/project"),
+    "from too deep": (["pull", "a/b/c/d"], 2, "pull a/b/c/d: expected a project, or entity/project"),
 }
 
 
-@pytest.mark.parametrize("args,code,words", SLIPS.values(), ids=SLIPS.keys())
-def test_a_slip_is_answered_in_one_line_and_asks_no_server(server, tmp_path, monkeypatch, capsys, args, code, words):
+@pytest.mark.parametrize("args,code,words", MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_answered_in_one_line_without_a_server(server, tmp_path, monkeypatch, capsys, args, code, words):
     monkeypatch.chdir(tmp_path)
     Journal("j.jsonl").append(point())
     Path("notes.txt").write_text("milk\n")
     with pytest.raises(SystemExit) as left: main(args)
-    said = capsys.readouterr()
-    assert (left.value.code, said.out, said.err.count("\n")) == (code, "", 1) and said.err.startswith("rsg: ")
-    assert words in said.err and server.requests == [] and Path("notes.txt").read_text() == "milk\n"
+    shown = capsys.readouterr()
+    assert (left.value.code, shown.out, shown.err.count("\n")) == (code, "", 1) and shown.err.startswith("rsg: ")
+    assert words in shown.err and server.requests == [] and Path("notes.txt").read_text() == "milk\n"
 
 
 def test_names_with_spaces_and_a_journal_without_records(server, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("empty.jsonl").touch(), Journal("j.jsonl").append(point())
     assert push_command(["empty.jsonl"], "p") == 0 and capsys.readouterr().out == "nothing to push: empty.jsonl has no records\n"
-    assert push_command(["j.jsonl"], "my project") == 0 and len(list(pull("toy/my project"))) == 1
+    assert push_command(["j.jsonl"], "my project") == 0 and len(list(pull_records("toy/my project"))) == 1
     monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
-    assert push_command(["j.jsonl"], "p") == 1 and "nonsense is no address: WANDB_BASE_URL takes one" in capsys.readouterr().out
+    assert push_command(["j.jsonl"], "p") == 1 and "nonsense: it is not an address; set WANDB_BASE_URL to one" in capsys.readouterr().out
 
 
 def synced(folder, home):
-    "Have the client's own `wandb sync` send offline runs, from a host with a name."
+    "Send offline runs with `wandb sync`, from another home."
     command = [sys.executable, "-m", "wandb", "sync", *map(str, sorted(folder.glob("wandb/offline-run-*")))]
     env = os.environ | dict(WANDB_DIR=str(home), WANDB_CACHE_DIR=str(home), WANDB_CONFIG_DIR=str(home), WANDB_ERROR_REPORTING="false")
     return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=DEAD_S)
@@ -473,24 +495,24 @@ def test_offline_runs_arrive_as_pushed_ones_do(server, tmp_path):
     records = [point(8), make_record(replace(SPEC, bs=16), GPU, outcome="oom")]
     folder, home = tmp_path / "box", tmp_path / "laptop"
     folder.mkdir(), home.mkdir()
-    assert offline(records, str(folder), "toy/later", group="night", tags=["spot"]) == 2
+    assert write_offline(records, WandbProject("toy/later", group="night", tags=("spot",)), folder) == 2
     server.keep = True
     done = synced(folder, home)
     assert done.returncode == 0, done.stdout + done.stderr
     seen = b"".join(server.seen)
     server.keep = False
-    push(records, "toy/now", group="night", tags=["spot"])
+    push(records, "toy/now", group="night", tags=("spot",))
     later, now = server.runs("toy", "later"), server.runs("toy", "now")
     ours = lambda run: {k: v for k, v in run["config"].items() if k != "_wandb"}
     for id in now:
         assert ours(later[id]) == ours(now[id]) and later[id]["summaryMetrics"] == now[id]["summaryMetrics"]
         assert all(later[id][k] == now[id][k] for k in ("group", "jobType", "tags", "displayName", "state", "history"))
-    assert by_id(pull("toy/later")) == by_id(records)
+    assert by_id(pull_records("toy/later")) == by_id(records)
     assert f'"{os.uname().nodename}"'.encode() not in seen and str(tmp_path).encode() not in seen
 
 
 def test_offline_runs_that_wandb_can_sync(server, tmp_path):
-    assert offline([point(8), point(16)], str(tmp_path)) == 2
+    assert write_offline([point(8), point(16)], WandbProject("ready-steady-go"), tmp_path) == 2
     folders = sorted(tmp_path.glob("wandb/offline-run-*"))
     assert len(folders) == 2 and all(list(f.glob("*.wandb")) and not list(f.glob("logs")) for f in folders)
     host = os.uname().nodename.encode()
@@ -505,6 +527,6 @@ def test_every_number_of_a_record_is_in_the_summary():
 
 
 def test_a_client_that_ends_early(server, monkeypatch, hasty):
-    monkeypatch.setattr(wandb_sync, "CLIENT", (sys.executable, "-c", "print('{\"sign\": \"online\"}')"))
+    monkeypatch.setattr(wandb_client, "CHILD_COMMAND", (sys.executable, "-c", "print('{\"sign\": \"online\"}')"))
     assert "ended early" in push([point()], "p").failed[0][1]
-    with pytest.raises(RuntimeError, match="ended early"): list(pull("toy/p"))
+    with pytest.raises(RuntimeError, match="ended early"): list(pull_records("toy/p"))

@@ -1,8 +1,8 @@
-"""A W&B server for tests: what the real client speaks, on loopback, with faults on demand. Standard library only.
+"""A toy W&B server for tests: the protocol of the real client, on loopback, with faults on demand. Standard library only.
 
     python tests/wandb_server.py [--delay SECONDS]    # prints its address and serves until stdin closes
 
-It bends values as the real one does: None and NaN vanish from a summary, 2.0 becomes 2, long lists become a few numbers.
+It changes values as the real one does: None and NaN vanish from a summary, 2.0 becomes 2, long lists become a few numbers.
 """
 
 import argparse
@@ -16,21 +16,21 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
-KEY = "0123456789abcdef0123456789abcdef01234567"  # of the right form, and of nobody
+KEY = "0123456789abcdef0123456789abcdef01234567"  # the right form, but not a real key
 VIEWER = dict(id="VXNlcjox", entity="toy", username="toy", name="toy", email="toy@example.invalid", flags="{}", admin=False, photoUrl="")
 VIEWER |= dict(teams=dict(edges=[]), apiKeys=dict(edges=[]))
 
 
-def bent(value):
-    "A summary's value as it comes back."
-    if isinstance(value, dict): return {k: bent(v) for k, v in value.items() if v is not None and v == v}
+def changed(value):
+    "Return a summary's value as it comes back."
+    if isinstance(value, dict): return {k: changed(v) for k, v in value.items() if v is not None and v == v}
     if isinstance(value, list) and len(value) > 32: return dict(_type="list", min=min(value), max=max(value), len=len(value))
     if isinstance(value, float) and math.isfinite(value) and value == int(value): return int(value)
     return value
 
 
 def looked_up(run, name):
-    "The value that a filter's name stands for."
+    "Return the value of a run that a filter names."
     first, _, rest = name.partition(".")
     if first == "config": return run["config"].get(rest.removesuffix(".value"), {}).get("value")
     if first == "summary_metrics": return run["summaryMetrics"].get(rest)
@@ -38,7 +38,7 @@ def looked_up(run, name):
 
 
 def fits(run, filters):
-    "Whether a run passes MongoDB-like filters."
+    "Return True if a run passes MongoDB-like filters."
     for name, wanted in (filters or {}).items():
         if name in ("$and", "$or"):
             if not (all if name == "$and" else any)(fits(run, f) for f in wanted): return False
@@ -51,7 +51,7 @@ def fits(run, filters):
 
 
 class Server(ThreadingHTTPServer):
-    "Projects with runs, and what was asked for."
+    "Projects with runs, and the requests that came in."
 
     daemon_threads, request_queue_size = True, 256
 
@@ -68,7 +68,7 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, request, address): pass  # a client that was killed
 
     def fault(self, name):
-        "What goes wrong with this request, if anything."
+        "Note a request and return its fault, or None."
         with self.lock:
             self.requests.append(name)
             wrong = self.faults.get(name, self.faults.get("*"))
@@ -79,11 +79,11 @@ class Server(ThreadingHTTPServer):
         return self.projects.setdefault((entity or "toy", project), {})
 
     def put(self, entity, project, id, config=(), summary=(), state="finished", **more):
-        "Place a run there as if somebody had made it."
+        "Add a run to a project."
         with self.lock:
             runs, number = self.runs(entity, project), len(self.projects[entity, project])
             runs[id] = dict(name=id, id=f"run:{id}", state=state, config={k: dict(value=v) for k, v in dict(config).items()}) | dict(
-                summaryMetrics=bent(dict(summary)), displayName=id, group=None, jobType=None, tags=[], upserts=0, history=0,
+                summaryMetrics=changed(dict(summary)), displayName=id, group=None, jobType=None, tags=[], upserts=0, history=0,
                 createdAt=f"2026-01-01T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}Z",
             ) | more  # fmt: skip
             return runs[id]
@@ -127,7 +127,7 @@ class Server(ThreadingHTTPServer):
         return dict(project=dict(run=run and self.node(run, "summaryMetrics" in query)))
 
     def graphql(self, name, query, variables):
-        "The answer to an operation: data, a status, or None for what nobody knows."
+        "Return the answer to an operation: data, a status, or None for an unknown operation."
         with self.lock:
             if name == "UpsertBucket": return self.UpsertBucket(**variables)
             if name in ("Runs", "Run"): return getattr(self, name)(query, **variables)
@@ -139,19 +139,19 @@ class Server(ThreadingHTTPServer):
             if "viewer" in query: return dict(viewer=VIEWER, serverInfo=dict(features=[]))
 
     def stream(self, entity, project, id, body):
-        "What a run sends while it lives: its summary, and that it is done."
+        "Keep what a run streams: its summary, and that it is finished."
         with self.lock:
             run = self.runs(entity, project).get(id)
             if run is None: return
             files = body.get("files", {})
             run["history"] += len(files.get("wandb-history.jsonl", {}).get("content", []))
             summary = files.get("wandb-summary.json", {}).get("content")
-            if summary and self.faults.get("summary") != "lose": run["summaryMetrics"] = bent(json.loads(summary[-1]))
+            if summary and self.faults.get("summary") != "lose": run["summaryMetrics"] = changed(json.loads(summary[-1]))
             if body.get("complete"): run["state"] = "failed" if body.get("exitcode") else "finished"
 
 
 class Handler(BaseHTTPRequestHandler):
-    "Speaks HTTP."
+    "The HTTP side of the server."
 
     protocol_version, disable_nagle_algorithm, wbufsize = "HTTP/1.1", True, -1
 
@@ -191,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving():
-    "A server in a thread of its own."
+    "Serve in a thread."
     server = Server()
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try: yield server

@@ -11,7 +11,7 @@ import importlib.util
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -23,10 +23,11 @@ from .screen import Screen, best_record
 from .supervise import ChildGone, Runner, run_ladder, run_soak
 from .watch import GpuWatch, with_price
 from ..spec.errors import UserError
+from ..spec.options import RunOptions
 from ..spec.spec import Spec
 from ..store.journal import DEFAULT_JOURNAL, CannotWrite, Journal
 from ..store.record import SKIPPED_OOM, Record, make_record
-from ..store.wandb_sync import after_run
+from ..store.sinks import push_after_run
 
 # %% ../../nbs/run/06g_campaign.ipynb #83b6f10f
 SHORTEST_SOAK_S = 10.0  # less tells nothing about heat
@@ -113,6 +114,11 @@ def _say_device(ask: Request, machine, screen: Screen) -> None:
     screen.note("python -m torch.utils.collect_env tells why; --device cuda refuses to measure anything else")
 
 
+def _wandb_options(mode: str, tags: Iterable[str] = (), **options) -> RunOptions:
+    "Return the options of a sink."
+    return RunOptions(wandb=mode, tag=tuple(tags), **options)
+
+
 def benchmark(
     ask: Request,
     screen: Screen,
@@ -140,7 +146,7 @@ def benchmark(
     finally:
         watch.end()
     runner.end()  # nothing is timed any more
-    if said := after_run(journal=str(ask.journal.path), records=made, **ask.wandb):
+    if said := push_after_run(_wandb_options(**ask.wandb), str(ask.journal.path), made):
         screen.note(said)
     return int(failed)
 

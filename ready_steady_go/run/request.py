@@ -13,7 +13,7 @@ from ..box.machine import Machine
 from .search import FixedSizes, Search
 from .supervise import Runner, trial_result
 from ..spec.errors import UserError
-from ..spec.options import MODES, PRECISIONS
+from ..spec.options import MODES, PRECISIONS, WANDB_MODES
 from ready_steady_go.spec.parse import (
     one_of,
     parse_bs,
@@ -28,7 +28,6 @@ from ready_steady_go.spec.parse import (
 from ..spec.spec import Spec
 from ..store.journal import Journal
 from ..store.record import Record
-from ..store.wandb_sync import parse_wandb
 
 # %% ../../nbs/run/06e_request.ipynb #24c0cbfd
 POINT_BUDGET_S = 120.0  # for a model in a precision, when no budget is named: seconds
@@ -159,7 +158,7 @@ def understand(
     sizes = parse_bs(bs)
     if sizes and until:
         raise UserError("--search-until: there is nothing to search with a list of batch sizes; leave one out")
-    wandb = dict(mode="off") if wandb is None else wandb | dict(mode=parse_wandb(wandb["mode"]))
+    wandb = dict(mode="off") if wandb is None else wandb | dict(mode=one_of(wandb["mode"], "--wandb", WANDB_MODES))
     if wandb["mode"] == "online" and not wandb.get("project"):
         raise UserError("--wandb online: where to? Name it with --project")
     return Request(specs, sizes, budget_s, limits, parse_device(device), Journal(out), until, fresh, soak_s, usd, wandb)
