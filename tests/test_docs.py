@@ -14,7 +14,7 @@ sys.path.append(str(ROOT / "tools"))
 
 import site_reference as reference  # noqa: E402
 
-from ready_steady_go import cli  # noqa: E402
+from ready_steady_go.commands import cli  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
 # Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
@@ -46,7 +46,7 @@ def arguments(command):
 
 def accepted(args):
     "Parse arguments as rsg does, down to its commands; a mistake is an exception."
-    group, args = typer.main.get_command(cli.app), cli._spelled_out(args)
+    group, args = typer.main.get_command(cli.app), cli.with_backend(args)
     if args == ["--install-completion"]:  # would be done while it is parsed
         assert any(args[0] in p.opts for p in group.params)
         return
