@@ -185,7 +185,8 @@ def test_without_transformers_the_error_names_the_package(monkeypatch):
 
 
 def test_listing_the_friendly_names_loads_no_torch():
-    code = "from ready_steady_go.commands.models import models_command as m; m(None); import sys; print(*{'torch', 'timm'} & {*sys.modules})"
+    code = "from ready_steady_go.commands.models import models_command; models_command(None)"
+    code += "; import sys; print(*{'torch', 'timm'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "" and any(line.split()[:1] == ["bert-base"] for line in lines)
