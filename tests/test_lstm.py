@@ -62,7 +62,7 @@ def test_each_mode_and_precision_trains(model, mode, precision):
 
 
 class CountReads(TorchDispatchMode):
-    "Counts the values that are read back to the host."
+    "A counter of values that are read back to the host."
 
     n = 0
 

@@ -13,7 +13,7 @@ from ready_steady_go.training.workload import TrainStep
 
 
 class Transfers(TorchDispatchMode):
-    "Collects the operations that read a value back to the host, or that make a tensor on another device."
+    "A list of the operations that read a value back to the host or make a tensor on another device."
 
     def __init__(self, device):
         super().__init__()

@@ -6,7 +6,7 @@
 __all__ = ['SERIES', 'RECORD_FIELDS', 'COMPARED_FACTS', 'terminal_text', 'count_text', 'split_source', 'part_of', 'side_records',
            'unfit_reason', 'Ladder', 'ladder_of', 'SidePoints', 'differences', 'pair_ladders']
 
-# %% ../../nbs/commands/08d_sides.ipynb #09e4c4a7
+# %% ../../nbs/commands/08d_sides.ipynb #078e21b4
 import math
 import statistics
 from dataclasses import fields, replace
@@ -19,7 +19,7 @@ from ..store.record import Record, comparison_key
 from ..store.sources import read_sources
 from ..truth.peaks import words
 
-# %% ../../nbs/commands/08d_sides.ipynb #1126f12c
+# %% ../../nbs/commands/08d_sides.ipynb #52c5298e
 def terminal_text(
     text,  # anything
     most: int = 60,  # characters
@@ -33,7 +33,7 @@ def count_text(n: int, noun: str) -> str:
     "Return a number with its noun."
     return f"{n} {noun}" + "s" * (n != 1)
 
-# %% ../../nbs/commands/08d_sides.ipynb #f5d60c1a
+# %% ../../nbs/commands/08d_sides.ipynb #b7107558
 def split_source(
     text: str,  # as typed
 ) -> tuple[str, list[str]]:  # the source; the parts that its records must match
@@ -43,7 +43,7 @@ def split_source(
         return text, []
     return name, [p.strip() for p in part.split(",") if p.strip()]
 
-# %% ../../nbs/commands/08d_sides.ipynb #7a352d5b
+# %% ../../nbs/commands/08d_sides.ipynb #5647a463
 SERIES = frozenset({"rtx", "gtx", "rx"})
 
 
@@ -65,7 +65,7 @@ def _of_gpu(records: list[Record], wanted: str, source: str) -> list[Record]:
     rule = "several GPUs have this name" if found else "no such GPU"
     raise UserError(f"{source}:{wanted}: {rule}; use {listed}")
 
-# %% ../../nbs/commands/08d_sides.ipynb #c0b669e5
+# %% ../../nbs/commands/08d_sides.ipynb #3f371152
 RECORD_FIELDS = {f.name for f in fields(Record)}
 
 
@@ -96,7 +96,7 @@ def part_of(
         records = found
     return records
 
-# %% ../../nbs/commands/08d_sides.ipynb #8743b87d
+# %% ../../nbs/commands/08d_sides.ipynb #222f491f
 def side_records(
     text: str,  # a source, or a part of one
 ) -> list[Record]:
@@ -104,7 +104,7 @@ def side_records(
     source, parts = split_source(text)
     return part_of(read_sources([source], windows=False), parts, source)
 
-# %% ../../nbs/commands/08d_sides.ipynb #2b2bac57
+# %% ../../nbs/commands/08d_sides.ipynb #0adf5064
 def _is_positive(value) -> bool:
     "Return True for a finite number above 0."
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
@@ -128,7 +128,7 @@ def unfit_reason(
         return "not steady" if r.steady is False else "not known to be steady"
     return "" if _is_positive(r.throughput_ci95) or r.throughput_ci95 == 0 else "without an interval"
 
-# %% ../../nbs/commands/08d_sides.ipynb #119458cc
+# %% ../../nbs/commands/08d_sides.ipynb #d47b3864
 class Ladder(NamedTuple):
     "The batch sizes of one model: all records that agree in device, options and versions."
 
@@ -138,7 +138,7 @@ class Ladder(NamedTuple):
 
     @property
     def any_version(self) -> tuple[str, str]:
-        "What the ladder has in common with those of other versions."
+        "The device and the options, without the versions."
         return self.device, self.options
 
 
@@ -151,7 +151,7 @@ def ladder_of(
     key = comparison_key(r)
     return Ladder(str(r.device_name) if same_device else "", options, key if r.key in (None, key) else f"{r.key} {key}")
 
-# %% ../../nbs/commands/08d_sides.ipynb #f22c0cfc
+# %% ../../nbs/commands/08d_sides.ipynb #fa9ad06e
 class SidePoints:
     "The records of one side by ladder and batch size."
 
@@ -178,7 +178,7 @@ class SidePoints:
         runs = [r for sizes in same for r in sizes.get(bs, ())]
         return unfit_reason(runs[-1]) if runs else "not measured"
 
-# %% ../../nbs/commands/08d_sides.ipynb #7551ce25
+# %% ../../nbs/commands/08d_sides.ipynb #b2782ca2
 COMPARED_FACTS = dict(
     rsg_version="rsg", pytorch="torch", cuda="CUDA", cudnn="cuDNN", driver="driver", timm="timm", transformers="transformers",
     power_limit_w="power limit (W)", cpu="CPU", cpu_cores="CPU cores",
@@ -197,7 +197,7 @@ def differences(
             found.append(f"{title} {' or '.join(sorted(left))} -> {' or '.join(sorted(right))}")
     return found
 
-# %% ../../nbs/commands/08d_sides.ipynb #64741727
+# %% ../../nbs/commands/08d_sides.ipynb #056bebc7
 def _pairs_across_versions(
     a: SidePoints,
     b: SidePoints,
@@ -223,7 +223,7 @@ def _across_hint(a: SidePoints, b: SidePoints, near: list[tuple[Ladder, Ladder]]
     which = ", ".join(found[:3]) or "driver"
     return [f"{count_text(len(points), 'point')} with other versions ({which}); use --across versions to compare"]
 
-# %% ../../nbs/commands/08d_sides.ipynb #9989fef3
+# %% ../../nbs/commands/08d_sides.ipynb #46479b8b
 def pair_ladders(
     a: SidePoints,
     b: SidePoints,

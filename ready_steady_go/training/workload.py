@@ -6,7 +6,7 @@
 __all__ = ['OPTIMIZER_CLASSES', 'AUTOCAST_DTYPES', 'STEP_CLASSES', 'Workload', 'mean_cross_entropy', 'sgd', 'optimizer_factory',
            'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'trouble']
 
-# %% ../../nbs/training/01_workload.ipynb #28d38797
+# %% ../../nbs/training/01_workload.ipynb #d8e69a8a
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..spec.spec import Spec
 
-# %% ../../nbs/training/01_workload.ipynb #704a37c7
+# %% ../../nbs/training/01_workload.ipynb #afc76d53
 @dataclass
 class Workload:
     "Everything that a training step needs, for any batch size."
@@ -32,7 +32,7 @@ class Workload:
         "The device of the weights."
         return next(self.model.parameters()).device
 
-# %% ../../nbs/training/01_workload.ipynb #77378140
+# %% ../../nbs/training/01_workload.ipynb #26761163
 def mean_cross_entropy(
     outputs: Tensor,  # (..., classes): one row for each sample, or for each token of each sample
     targets: Tensor,  # (...): a class for each row
@@ -40,7 +40,7 @@ def mean_cross_entropy(
     "Return the mean cross entropy over all rows."
     return nn.functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
 
-# %% ../../nbs/training/01_workload.ipynb #c216b14e
+# %% ../../nbs/training/01_workload.ipynb #e51d5ffb
 def sgd(
     model: nn.Module,
     fused: bool,  # True: one kernel updates all weights
@@ -48,7 +48,7 @@ def sgd(
     "Return SGD as in the original Ready, Steady, Go!: no momentum, learning rate 1e-5, weight decay 5e-5."
     return torch.optim.SGD(model.parameters(), lr=1e-5, weight_decay=5e-5, fused=fused or None)
 
-# %% ../../nbs/training/01_workload.ipynb #d05b9ea3
+# %% ../../nbs/training/01_workload.ipynb #4de7e215
 OPTIMIZER_CLASSES = dict(
     sgd=torch.optim.SGD, adam=torch.optim.Adam, adamw=torch.optim.AdamW, adagrad=torch.optim.Adagrad, rmsprop=torch.optim.RMSprop,
 )  # fmt: skip
@@ -75,10 +75,10 @@ def optimizer_for(
     name, lr = spec.optimizer or name, spec.lr or lr
     return sgd if name == "sgd" and lr is None else optimizer_factory(name, lr or 1e-5)
 
-# %% ../../nbs/training/01_workload.ipynb #4d814ea3
+# %% ../../nbs/training/01_workload.ipynb #cafac603
 AUTOCAST_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
-# %% ../../nbs/training/01_workload.ipynb #284c996a
+# %% ../../nbs/training/01_workload.ipynb #b8d49cdd
 class TrainStep:
     "One training step on one batch. A call queues the work on the device and does not wait for it."
 
@@ -136,7 +136,7 @@ class TrainStep:
             self.backward(loss)
         self.update(loss)
 
-# %% ../../nbs/training/01_workload.ipynb #ec255483
+# %% ../../nbs/training/01_workload.ipynb #802713a3
 class ForwardStep(TrainStep):
     "Forward and loss of a training step, without backward and optimizer."
 
@@ -163,7 +163,7 @@ class InferStep(TrainStep):
 
 STEP_CLASSES = {"train": TrainStep, "infer": InferStep, "forward": ForwardStep}  # by `spec.options.MODES`
 
-# %% ../../nbs/training/01_workload.ipynb #da1191c4
+# %% ../../nbs/training/01_workload.ipynb #b06beb5d
 def _all_finite(tensors: Iterable[Tensor]) -> bool:
     "Return True if every value of every tensor is finite. Waits for the device."
     return all(bool(torch.isfinite(t).all()) for t in tensors)
@@ -179,7 +179,7 @@ def nonfinite_clause(
         return "a gradient was not finite, and neither are the weights now"
     return None
 
-# %% ../../nbs/training/01_workload.ipynb #0688c778
+# %% ../../nbs/training/01_workload.ipynb #e49ec85d
 def _last_step_was_skipped(step: TrainStep) -> bool:
     "Return True if a gradient overflowed in the last step, so that the scaler skipped it. Waits for the device."
     return step.scaler.is_enabled() and step.scaler.state_dict()["_growth_tracker"] == 0
