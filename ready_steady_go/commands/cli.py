@@ -146,21 +146,12 @@ def rsg(
     """
     if context.invoked_subcommand:
         return _nothing_else(context)
-    began, precisions = time.monotonic(), dict(fp32=fp32, tf32=tf32, fp16=fp16, bf16=bf16)
+    began, typed = time.monotonic(), {name: value for name, value in context.params.items() if name != "version"}
     from ready_steady_go.run.campaign import run
-    from ready_steady_go.run.request import understand
+    from ready_steady_go.run.request import Request
     from ready_steady_go.run.screen import Screen
 
-    asked = model, bs, precisions, size, n_seconds, n_batches, run_number, device, seed, budget, out, search_until, fresh
-    where = dict(mode=wandb, project=project, entity=entity, group=group, run_name=run_name, tags=tuple(tag or ()))
-    knobs = dict(
-        channels=channels, classes=classes, layout=layout, optimizer=optimizer, fused=fused, lr=lr, clip=clip, grad_accum=grad_accum,
-        checkpointing=checkpointing, compile=compile, torchscript=torchscript, cuda_graph=cuda_graph,
-        task=task, seq_len=seq_len, attention=attention, cell=cell, layers=layers, emb_dim=emb_dim, hid_dim=hid_dim, tied=tied,
-        vocab=vocab, dropout=dropout,
-    )  # fmt: skip
-    ask = understand(*asked, mode, soak, usd_per_hour, where, knobs)
-    raise typer.Exit(run(ask, Screen(as_json=json, quiet=quiet), began))
+    raise typer.Exit(run([Request.from_options(typed)], Screen(as_json=json, quiet=quiet), began))
 
 
 def _nothing_else(context: typer.Context) -> None:
@@ -226,9 +217,9 @@ def suite(
     began = time.monotonic()
     from ready_steady_go.commands.suite import suite_command
 
-    where = dict(mode=wandb, project=project, entity=entity, group=group, run_name=run_name, tags=tuple(tag or ()))
-    asked = dict(device=device, out=out, fresh=fresh, usd_per_hour=usd_per_hour, wandb=where, budget=budget, n_seconds=n_seconds)
-    raise typer.Exit(suite_command(name, list_, json, quiet, began, **asked))
+    typed = dict(device=device, n_seconds=n_seconds, out=out, fresh=fresh, usd_per_hour=usd_per_hour, wandb=wandb, project=project,
+                 entity=entity, group=group, run_name=run_name, tag=tag, budget=budget, json=json, quiet=quiet)  # fmt: skip
+    raise typer.Exit(suite_command(name, list_, typed, began))
 
 
 @app.command()
