@@ -6,10 +6,10 @@
 __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_SOAK_S', 'already_measured', 'has_soak', 'skipped_records',
            'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure', 'check_request',
            'check_requests', 'device_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
-           'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse', 'push_records', 'carry_out',
-           'Interrupted', 'raise_interrupted', 'handle_signals', 'check_start', 'run']
+           'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse', 'carry_out', 'Interrupted',
+           'raise_interrupted', 'handle_signals', 'check_start', 'run']
 
-# %% ../../nbs/run/06g_campaign.ipynb #85b48c00
+# %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import importlib.util
 import signal
 import threading
@@ -30,7 +30,7 @@ from ..spec.options import RunOptions
 from ..spec.spec import Spec
 from ..store.journal import DEFAULT_JOURNAL, CannotWrite, Journal
 from ..store.record import SKIPPED_OOM, Record, make_record
-from ..store.wandb_sync import after_run
+from ..store.sinks import push_after_run
 
 # %% ../../nbs/run/06g_campaign.ipynb #a7580b41
 SAME_POINT = ("key", "device_name", "seed", "n_seconds", "n_batches", "run_number")
@@ -308,7 +308,7 @@ def measure_all(campaign: Campaign, requests: dict[int, Request], began: float, 
                 records = skipped_records(request, spec, campaign.runner.machine)
             measure_ladder(campaign, ladder, records)
 
-# %% ../../nbs/run/06g_campaign.ipynb #89d4b2a8
+# %% ../../nbs/run/06g_campaign.ipynb #a6c72dc4
 def refuse(campaign: Campaign, requests: list[Request]) -> None:
     "Record and show the requests that this device cannot measure."
     machine = campaign.runner.machine
@@ -316,13 +316,6 @@ def refuse(campaign: Campaign, requests: list[Request]) -> None:
     for record in records:
         campaign.keep(record)
     campaign.screen.refused(records)
-
-
-def push_records(options: RunOptions, campaign: Campaign) -> None:
-    "Push the new records to W&B, if the user wants it, and show how that went."
-    journal, names = str(campaign.journal.path), (options.project, options.entity, options.group, options.run_name, options.tag)
-    if text := after_run(options.wandb, journal, campaign.made, *names):
-        campaign.screen.note(text)
 
 
 def carry_out(
@@ -345,7 +338,8 @@ def carry_out(
     finally:
         campaign.watch.end()
     runner.end()  # nothing is timed any more
-    push_records(options, campaign)
+    if text := push_after_run(options, str(campaign.journal.path), campaign.made):
+        screen.note(text)
     return int(campaign.failed)
 
 # %% ../../nbs/run/06g_campaign.ipynb #8140ff15
