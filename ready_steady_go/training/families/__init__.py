@@ -23,7 +23,7 @@ def family_names(
     path: list[str] | None = None,  # folders to look in; None: this package
 ) -> list[str]:  # in the order in which a bare name is looked up: timm first
     "The families, by the names of their files."
-    folders = importlib.import_module("ready_steady_go.families").__path__ if path is None else path
+    folders = importlib.import_module("ready_steady_go.training.families").__path__ if path is None else path
     return sorted((m.name for m in pkgutil.iter_modules(folders)), key=lambda name: (name != "timm", name))
 
 # %% ../../../nbs/training/01a_families.ipynb #43b5be21
