@@ -7,7 +7,7 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'app', 'SUITE_FIELDS', 'op
            'write_panels', 'PanelCommand', 'PanelGroup', 'error_text', 'with_backend', 'main', 'rsg', 'doctor_cli',
            'models_cli', 'suite_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli', 'check_cli']
 
-# %% ../../nbs/commands/09_cli.ipynb #a9e22144
+# %% ../../nbs/commands/09_cli.ipynb #123b0503
 import inspect
 import os
 import sys
@@ -37,11 +37,11 @@ from ready_steady_go.spec.options import (
     read_value,
 )
 
-# %% ../../nbs/commands/09_cli.ipynb #581f077e
+# %% ../../nbs/commands/09_cli.ipynb #10013ef5
 OPTION_ROWS = options_of(RunOptions) | options_of(SpecFields)
 PANELS = (TRAIN, TIME, STEP, IMAGES, TEXT, BOX, OUTPUT, WANDB)
 
-# %% ../../nbs/commands/09_cli.ipynb #05347fc8
+# %% ../../nbs/commands/09_cli.ipynb #6c227c9e
 def option_parameter(
     row: Option,
     help: str = "",  # instead of the row's help
@@ -54,7 +54,7 @@ def option_parameter(
     info = typer.Option(row.name, metavar=row.metavar or None, help=help, rich_help_panel=row.panel)
     return inspect.Parameter(row.field, inspect.Parameter.KEYWORD_ONLY, default=absent, annotation=Annotated[kind, info])
 
-# %% ../../nbs/commands/09_cli.ipynb #dffd103f
+# %% ../../nbs/commands/09_cli.ipynb #ac5287f4
 def with_options(
     *names: str,  # fields
     **helps: str,  # fields whose option has another help in this command
@@ -76,7 +76,7 @@ def as_typed(
     "Return only the options that were typed."
     return {name: value for name, value in values.items() if value not in (None, False, [], ())}
 
-# %% ../../nbs/commands/09_cli.ipynb #307a274f
+# %% ../../nbs/commands/09_cli.ipynb #670aa886
 def write_panels(command, context, formatter) -> None:
     "Write the arguments and options of a command, each list under its heading."
     panels: dict[str, list] = {}
@@ -105,7 +105,7 @@ class PanelGroup(TyperGroup):
         write_panels(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
-# %% ../../nbs/commands/09_cli.ipynb #219f5e57
+# %% ../../nbs/commands/09_cli.ipynb #0013fcab
 USAGE_REMEDIES = {
     "no such command": "name what to train with --model, or see rsg --help",
     "unexpected extra argument": "see --help for what the command accepts",
@@ -132,7 +132,7 @@ def error_text(
         return _usage_text(error), 2
     return str(error), 1
 
-# %% ../../nbs/commands/09_cli.ipynb #e3ff34ff
+# %% ../../nbs/commands/09_cli.ipynb #758f48d1
 def with_backend(
     args: list[str],  # as typed
 ) -> list[str]:
@@ -140,7 +140,7 @@ def with_backend(
     bare = {i for i, arg in enumerate(args) if arg == "--compile" and (i + 1 == len(args) or args[i + 1].startswith("-"))}
     return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if i in bare else [arg])]
 
-# %% ../../nbs/commands/09_cli.ipynb #1c5f57f5
+# %% ../../nbs/commands/09_cli.ipynb #bd03c952
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, cls=PanelGroup)
 
 
@@ -161,12 +161,12 @@ def main(
         print(f"rsg: {text}", file=sys.stderr)
     sys.exit(code or 0)
 
-# %% ../../nbs/commands/09_cli.ipynb #1b4698c5
+# %% ../../nbs/commands/09_cli.ipynb #a435d380
 def _refuse_options(context: typer.Context) -> None:
     "Raise a `UserError` if an option was typed before a subcommand."
     command = context.invoked_subcommand
-    for name in as_typed(context.params):
-        raise UserError(f"{option_name(name)}: it has no effect before {command}; type the options of {command} after {command}")
+    for option in map(option_name, as_typed(context.params)):
+        raise UserError(f"{option}: it has no effect before {command}; type the options of {command} after {command}")
 
 
 def _print_version(wanted: bool) -> None:
@@ -175,7 +175,7 @@ def _print_version(wanted: bool) -> None:
         print(f"rsg {__version__}")
         raise typer.Exit()
 
-# %% ../../nbs/commands/09_cli.ipynb #7e85a7a6
+# %% ../../nbs/commands/09_cli.ipynb #22a515e5
 @app.callback(invoke_without_command=True)
 @with_options(*OPTION_ROWS)
 def rsg(
@@ -197,7 +197,7 @@ def rsg(
     request = Request.from_options(as_typed(typed))
     return run([request], Screen(as_json=typed["json"], quiet=typed["quiet"]), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #08413a42
+# %% ../../nbs/commands/09_cli.ipynb #690d16d2
 @app.command("doctor")
 @with_options("device", "usd_per_hour", "quiet", json="Print everything as one JSON object.")
 def doctor_cli(
@@ -224,7 +224,7 @@ def doctor_cli(
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
     return doctor(device, require, typed["json"], screen, parse_seconds(seconds, "--seconds"), usd)
 
-# %% ../../nbs/commands/09_cli.ipynb #9f9bb463
+# %% ../../nbs/commands/09_cli.ipynb #6b860d8f
 @app.command("models")
 @with_options("json")
 def models_cli(
@@ -236,7 +236,7 @@ def models_cli(
 
     return models_command(pattern, typed["json"])
 
-# %% ../../nbs/commands/09_cli.ipynb #640cfb4e
+# %% ../../nbs/commands/09_cli.ipynb #480ab865
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag")
 
 
@@ -259,7 +259,7 @@ def suite_cli(
 
     return suite_command(name, listing, as_typed(typed), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #66e7ff48
+# %% ../../nbs/commands/09_cli.ipynb #ccd5a5c1
 @app.command("push")
 @with_options("project", "entity", "group", "run_name", "tag", "quiet")
 def push_cli(
@@ -288,7 +288,7 @@ def pull_cli(
 
     return pull_command(source, as_typed(typed).get("out", OPTION_ROWS["out"].default), filter, typed["group"], typed["tag"] or ())
 
-# %% ../../nbs/commands/09_cli.ipynb #0fee21e6
+# %% ../../nbs/commands/09_cli.ipynb #f0e31bbf
 @app.command("report")
 @with_options("quiet")
 def report_cli(
@@ -320,7 +320,7 @@ def report_cli(
 
     return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"])
 
-# %% ../../nbs/commands/09_cli.ipynb #d20a5609
+# %% ../../nbs/commands/09_cli.ipynb #e2767b2b
 @app.command("compare")
 @with_options("quiet", json="Print verdicts as JSON lines.")
 def compare_cli(
@@ -347,7 +347,7 @@ def compare_cli(
 
     return compare_command(a, b, across, margin, fail_if, typed["json"], Screen(quiet=typed["quiet"]).note)
 
-# %% ../../nbs/commands/09_cli.ipynb #59481c97
+# %% ../../nbs/commands/09_cli.ipynb #bd514a33
 @app.command("check")
 @with_options(json="Print verdicts as JSON lines.")
 def check_cli(

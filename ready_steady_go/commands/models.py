@@ -6,7 +6,7 @@
 __all__ = ['TIMM_PARAMS', 'LSTM_PARAMS', 'COUNT_LIMIT_S', 'params_text', 'ModelName', 'well_known_models', 'model_option',
            'find_models', 'count_params', 'with_params', 'no_match', 'model_lines', 'models_command']
 
-# %% ../../nbs/commands/08a_models.ipynb #082ff312
+# %% ../../nbs/commands/08a_models.ipynb #00872486
 import fnmatch
 import json
 import time
@@ -17,7 +17,7 @@ from ..spec.errors import UserError, did_you_mean
 from ..spec.spec import Spec
 from ..training import families
 
-# %% ../../nbs/commands/08a_models.ipynb #56fd60d6
+# %% ../../nbs/commands/08a_models.ipynb #1563dc07
 def params_text(
     params: int | None,
 ) -> str:
@@ -41,7 +41,7 @@ class ModelName:
     def __str__(self):
         return f"{self.name:<40} {params_text(self.params):>8}".rstrip()
 
-# %% ../../nbs/commands/08a_models.ipynb #db8dfb16
+# %% ../../nbs/commands/08a_models.ipynb #b81b8487
 TIMM_PARAMS = dict(
     resnet18=11_689_512, resnet50=25_557_032, vgg19=143_667_240, densenet121=7_978_856, mobilenetv3_large_100=5_483_032,
     efficientnet_b0=5_288_548, convnext_tiny=28_589_128, vit_base_patch16_224=86_567_656, swin_s3_base_224=71_125_762,
@@ -55,7 +55,7 @@ def well_known_models() -> list[ModelName]:
     known = dict(timm=TIMM_PARAMS, hf=hf, lstm=LSTM_PARAMS)
     return [ModelName(family, name, params) for family, models in known.items() for name, params in models.items()]
 
-# %% ../../nbs/commands/08a_models.ipynb #42745d29
+# %% ../../nbs/commands/08a_models.ipynb #4dc572d8
 def model_option(family: str, name: str) -> str:
     "Return what to type after `--model`: the bare name where it is unique, else `family:name`."
     bare = family == "timm" or name == "lstm" or (family == "hf" and name in families.load_family("hf").FRIENDLY)
@@ -78,7 +78,7 @@ def find_models(
         if fnmatch.fnmatchcase(name.lower(), part.lower())
     ]
 
-# %% ../../nbs/commands/08a_models.ipynb #82e382de
+# %% ../../nbs/commands/08a_models.ipynb #48781a8b
 COUNT_LIMIT_S = 10.0
 
 
@@ -107,7 +107,7 @@ def with_params(
     until = time.monotonic() + limit_s
     return [ModelName(m.family, m.name, count_params(m.name) if time.monotonic() < until else None) for m in models]
 
-# %% ../../nbs/commands/08a_models.ipynb #6fcd91a7
+# %% ../../nbs/commands/08a_models.ipynb #099830c5
 def _nearest_model(pattern: str) -> str:
     "Return the end of a sentence that suggests the name nearest to a pattern; empty if there is none."
     family = pattern.rpartition(":")[0]
@@ -117,14 +117,14 @@ def _nearest_model(pattern: str) -> str:
 
 def no_match(
     pattern: str,  # that matches no name
-) -> UserError:
+) -> str:
     "Return the error for a pattern that matches nothing."
     missing = getattr(families.load_family("hf"), "missing", lambda: None)()
     why = f" ({missing})" if missing and pattern.rpartition(":")[0] in ("", "hf") else ""
     remedy = _nearest_model(pattern) or "; run rsg models '*' to list all names"
-    return UserError(f"no model matches '{pattern}'{why}{remedy}")
+    return f"no model matches '{pattern}'{why}{remedy}"
 
-# %% ../../nbs/commands/08a_models.ipynb #15d815c6
+# %% ../../nbs/commands/08a_models.ipynb #bab55339
 def model_lines(
     models: list[ModelName],
 ) -> list[str]:
@@ -143,7 +143,7 @@ def models_command(
     "List models. Raise a `UserError` if none matches."
     found = well_known_models() if pattern is None else with_params(find_models(pattern))
     if not found:
-        raise no_match(pattern or "")
+        raise UserError(no_match(pattern or ""))
     lines = [json.dumps(dict(family=m.family, model=m.name, params=m.params)) for m in found] if as_json else model_lines(found)
     if not as_json and pattern is None:
         lines.append("rsg models PATTERN searches all names of timm and transformers; my_module:name is your own model")
