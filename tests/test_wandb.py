@@ -14,12 +14,14 @@ from wandb_server import KEY, serving
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.commands.cli import main
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store import wandb_sync
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import Record, make_record, seal
+from ready_steady_go.store.sinks import push_after_run
 from ready_steady_go.store.wandb_runs import run_of
-from ready_steady_go.store.wandb_sync import after_run, offline, pull, pull_command, push, push_command
+from ready_steady_go.store.wandb_sync import offline, pull, pull_command, push, push_command
 from ready_steady_go.timing.measure import Measurement
 
 pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
@@ -32,6 +34,11 @@ DEAD_S = 40  # what a dead server may cost in all
 def point(bs=8, **more):
     "A record of a result."
     return make_record(replace(SPEC, bs=bs), GPU, Measurement(bs=bs, windows=[(10, 0.79 + i % 3 / 1e3) for i in range(12)]), **more)
+
+
+def after_run(mode, journal, records, project=None):
+    "Push the records of a run as `--wandb` with this mode and `--project` do."
+    return push_after_run(RunOptions(wandb=mode, project=project), journal, records)
 
 
 def by_id(records):

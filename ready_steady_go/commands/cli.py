@@ -7,7 +7,7 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'app', 'SUITE_FIELDS', 'op
            'write_panels', 'PanelCommand', 'PanelGroup', 'error_text', 'with_backend', 'main', 'rsg', 'doctor_cli',
            'models_cli', 'suite_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli', 'check_cli']
 
-# %% ../../nbs/commands/09_cli.ipynb #8801b3d8
+# %% ../../nbs/commands/09_cli.ipynb #76e33017
 import inspect
 import os
 import sys
@@ -37,24 +37,25 @@ from ready_steady_go.spec.options import (
     read_value,
 )
 
-# %% ../../nbs/commands/09_cli.ipynb #8550a347
+# %% ../../nbs/commands/09_cli.ipynb #7867c2dd
 OPTION_ROWS = options_of(RunOptions) | options_of(SpecFields)
 PANELS = (TRAIN, TIME, STEP, IMAGES, TEXT, BOX, OUTPUT, WANDB)
 
-# %% ../../nbs/commands/09_cli.ipynb #1068b0ed
+# %% ../../nbs/commands/09_cli.ipynb #ef69e372
 def option_parameter(
     row: Option,
     help: str = "",  # instead of the row's help
 ) -> inspect.Parameter:  # bool for a flag, list[str] for an option that may be repeated, else str; None if not typed
     "Return the parameter that makes typer accept an option."
-    kind, absent = {bool: (bool, False), tuple: (list[str] | None, None)}.get(row.kind, (str | None, None))
+    kinds: dict[Any, tuple[Any, Any]] = {bool: (bool, False), tuple: (list[str] | None, None)}
+    kind, absent = kinds.get(row.kind, (str | None, None))
     if not help:
         unknown = row.kind is bool or row.default in (None, ())
         help = row.help if unknown else f"{row.help} Default: {row.default}."
     info = typer.Option(row.name, metavar=row.metavar or None, help=help, rich_help_panel=row.panel)
     return inspect.Parameter(row.field, inspect.Parameter.KEYWORD_ONLY, default=absent, annotation=Annotated[kind, info])
 
-# %% ../../nbs/commands/09_cli.ipynb #c398c2ab
+# %% ../../nbs/commands/09_cli.ipynb #483d212d
 def with_options(
     *names: str,  # fields
     **helps: str,  # fields whose option has another help in this command
@@ -76,7 +77,7 @@ def as_typed(
     "Return only the options that were typed."
     return {name: value for name, value in values.items() if value not in (None, False, [], ())}
 
-# %% ../../nbs/commands/09_cli.ipynb #dd51046d
+# %% ../../nbs/commands/09_cli.ipynb #88100309
 def write_panels(command, context, formatter) -> None:
     "Write the arguments and options of a command, each list under its heading."
     panels: dict[str, list] = {}
@@ -105,7 +106,7 @@ class PanelGroup(TyperGroup):
         write_panels(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
-# %% ../../nbs/commands/09_cli.ipynb #01bf8a04
+# %% ../../nbs/commands/09_cli.ipynb #a981b419
 USAGE_REMEDIES = {
     "no such command": "name what to train with --model, or see rsg --help",
     "unexpected extra argument": "see --help for what the command accepts",
@@ -132,7 +133,7 @@ def error_text(
         return _usage_text(error), 2
     return str(error), 1
 
-# %% ../../nbs/commands/09_cli.ipynb #acd3cc72
+# %% ../../nbs/commands/09_cli.ipynb #2fe8ed5d
 def with_backend(
     args: list[str],  # as typed
 ) -> list[str]:
@@ -140,7 +141,7 @@ def with_backend(
     bare = {i for i, arg in enumerate(args) if arg == "--compile" and (i + 1 == len(args) or args[i + 1].startswith("-"))}
     return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if i in bare else [arg])]
 
-# %% ../../nbs/commands/09_cli.ipynb #0d954a78
+# %% ../../nbs/commands/09_cli.ipynb #12da0447
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, cls=PanelGroup)
 
 
@@ -161,12 +162,12 @@ def main(
         print(f"rsg: {text}", file=sys.stderr)
     sys.exit(code or 0)
 
-# %% ../../nbs/commands/09_cli.ipynb #0a534187
+# %% ../../nbs/commands/09_cli.ipynb #a211c9b2
 def _refuse_options(context: typer.Context) -> None:
     "Raise a `UserError` if an option was typed before a subcommand."
     command = context.invoked_subcommand
-    for name in as_typed(context.params):
-        raise UserError(f"{option_name(name)}: it has no effect before {command}; type the options of {command} after {command}")
+    for option in map(option_name, as_typed(context.params)):
+        raise UserError(f"{option}: it has no effect before {command}; type the options of {command} after {command}")
 
 
 def _print_version(wanted: bool) -> None:
@@ -175,7 +176,7 @@ def _print_version(wanted: bool) -> None:
         print(f"rsg {__version__}")
         raise typer.Exit()
 
-# %% ../../nbs/commands/09_cli.ipynb #375d24e9
+# %% ../../nbs/commands/09_cli.ipynb #747dbfb8
 @app.callback(invoke_without_command=True)
 @with_options(*OPTION_ROWS)
 def rsg(
@@ -197,7 +198,7 @@ def rsg(
     request = Request.from_options(as_typed(typed))
     return run([request], Screen(as_json=typed["json"], quiet=typed["quiet"]), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #28f911ea
+# %% ../../nbs/commands/09_cli.ipynb #455cea46
 @app.command("doctor")
 @with_options("device", "usd_per_hour", "quiet", json="Print everything as one JSON object.")
 def doctor_cli(
@@ -224,7 +225,7 @@ def doctor_cli(
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
     return doctor(device, require, typed["json"], screen, parse_seconds(seconds, "--seconds"), usd)
 
-# %% ../../nbs/commands/09_cli.ipynb #cc98ccbc
+# %% ../../nbs/commands/09_cli.ipynb #0508ed3c
 @app.command("models")
 @with_options("json")
 def models_cli(
@@ -236,7 +237,7 @@ def models_cli(
 
     return models_command(pattern, typed["json"])
 
-# %% ../../nbs/commands/09_cli.ipynb #485eeca1
+# %% ../../nbs/commands/09_cli.ipynb #2ad68ca7
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag")
 
 
@@ -259,7 +260,7 @@ def suite_cli(
 
     return suite_command(name, listing, as_typed(typed), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #5425e69e
+# %% ../../nbs/commands/09_cli.ipynb #e79e8219
 @app.command("push")
 @with_options("project", "entity", "group", "run_name", "tag", "quiet")
 def push_cli(
@@ -272,8 +273,8 @@ def push_cli(
     """
     from ready_steady_go.store.wandb_sync import push_command
 
-    names = ("project", "entity", "group", "run_name")
-    return push_command(journals or [], *(typed[name] for name in names), typed["tag"] or (), typed["quiet"])
+    names = {name: typed[name] for name in ("project", "entity", "group", "run_name")}
+    return push_command(journals or [], **names, tags=typed["tag"] or (), quiet=typed["quiet"])
 
 
 @app.command("pull")
@@ -288,7 +289,7 @@ def pull_cli(
 
     return pull_command(source, as_typed(typed).get("out", OPTION_ROWS["out"].default), filter, typed["group"], typed["tag"] or ())
 
-# %% ../../nbs/commands/09_cli.ipynb #6949830d
+# %% ../../nbs/commands/09_cli.ipynb #7db255f3
 @app.command("report")
 @with_options("quiet")
 def report_cli(
@@ -320,7 +321,7 @@ def report_cli(
 
     return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"])
 
-# %% ../../nbs/commands/09_cli.ipynb #093abd72
+# %% ../../nbs/commands/09_cli.ipynb #bb837627
 @app.command("compare")
 @with_options("quiet", json="Print verdicts as JSON lines.")
 def compare_cli(
@@ -347,7 +348,7 @@ def compare_cli(
 
     return compare_command(a, b, across, margin, fail_if, typed["json"], Screen(quiet=typed["quiet"]).note)
 
-# %% ../../nbs/commands/09_cli.ipynb #8171d289
+# %% ../../nbs/commands/09_cli.ipynb #8c5fddd0
 @app.command("check")
 @with_options(json="Print verdicts as JSON lines.")
 def check_cli(

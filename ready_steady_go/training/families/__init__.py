@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['family_names', 'OwnFamily', 'load_family', 'resolve']
 
-# %% ../../../nbs/training/01a_families.ipynb #7db7fb44
+# %% ../../../nbs/training/01a_families.ipynb #203a394c
 import importlib
 import os
 import pkgutil
@@ -19,7 +19,7 @@ from ...spec.errors import UserError, did_you_mean
 from ...spec.options import FUSED, family_options, needs_fused, option_name
 from ...spec.spec import Spec
 
-# %% ../../../nbs/training/01a_families.ipynb #5e4872da
+# %% ../../../nbs/training/01a_families.ipynb #445dd625
 def family_names(
     path: list[str] | None = None,  # folders with families; None: this package
 ) -> list[str]:  # a bare model name is searched in this order, in timm first
@@ -27,7 +27,7 @@ def family_names(
     folders = importlib.import_module("ready_steady_go.training.families").__path__ if path is None else path
     return sorted((m.name for m in pkgutil.iter_modules(folders)), key=lambda name: (name != "timm", name))
 
-# %% ../../../nbs/training/01a_families.ipynb #a1f2d5b0
+# %% ../../../nbs/training/01a_families.ipynb #33d82013
 def _import_here(name: str) -> ModuleType:
     "Import a module; the current folder is searched last."
     here = os.getcwd()
@@ -38,7 +38,7 @@ def _import_here(name: str) -> ModuleType:
     finally:
         del sys.path[len(sys.path) - 1 - sys.path[::-1].index(here)]
 
-# %% ../../../nbs/training/01a_families.ipynb #c1addff3
+# %% ../../../nbs/training/01a_families.ipynb #cb066414
 def _no_family(name: str) -> str:
     "Return the error for a name that is neither a family nor a module."
     known = family_names()
@@ -58,7 +58,7 @@ def _import_own(name: str) -> ModuleType:
         raise UserError(f"{name}: the module has no build(spec, device); define it to return a ready_steady_go.training.workload.Workload")
     return module
 
-# %% ../../../nbs/training/01a_families.ipynb #e9db40d9
+# %% ../../../nbs/training/01a_families.ipynb #60665324
 class OwnFamily:
     "A user's module as a family."
 
@@ -94,7 +94,7 @@ class OwnFamily:
         defaults: dict = dict(optimizer=work.optimizer or optimizer_for(spec), clip=spec.clip if work.clip is None else work.clip)
         return replace(work, **defaults)
 
-# %% ../../../nbs/training/01a_families.ipynb #dc8804ae
+# %% ../../../nbs/training/01a_families.ipynb #127dd0ed
 def load_family(
     family: str,  # one of `family_names()`, or the name of a module
 ) -> Any:  # a module with the four functions, or an `OwnFamily`
@@ -105,7 +105,7 @@ def load_family(
         raise UserError(_no_family(family))
     return OwnFamily(family)
 
-# %% ../../../nbs/training/01a_families.ipynb #51849eb7
+# %% ../../../nbs/training/01a_families.ipynb #97000b24
 def _no_model(model: str, families: dict[str, Any]) -> str:
     "Return the error for a model that none of these families has."
     prefix, _, bare = model.rpartition(":")
@@ -129,7 +129,7 @@ def _find_model(
             return name, bare
     raise UserError(_no_model(model, families))
 
-# %% ../../../nbs/training/01a_families.ipynb #06ac4156
+# %% ../../../nbs/training/01a_families.ipynb #7c7357e0
 def _check_family_options(
     spec: Spec,  # with its family
 ) -> None:
@@ -139,8 +139,8 @@ def _check_family_options(
     for name in family_options():
         if getattr(spec, name) is not None and name not in family_options(spec.family):
             users = [family for family in family_names() if name in family_options(family)]
-            do = f"{' and '.join(users)} {'do' if len(users) > 1 else 'does'}"
-            raise UserError(f"{option_name(name)}: {spec.family} models do not use it ({do}); remove it")
+            option, do = option_name(name), f"{' and '.join(users)} {'do' if len(users) > 1 else 'does'}"
+            raise UserError(f"{option}: {spec.family} models do not use it ({do}); remove it")
 
 
 def _check_layout(spec: Spec) -> None:
@@ -148,7 +148,7 @@ def _check_layout(spec: Spec) -> None:
     if spec.layout != "nchw" and spec.size is None and spec.family in family_names():
         raise UserError(f"--layout {spec.layout}: {spec.family}:{spec.model} has no images; remove it")
 
-# %% ../../../nbs/training/01a_families.ipynb #615830f3
+# %% ../../../nbs/training/01a_families.ipynb #985b2d22
 def _with_optimizer(
     spec: Spec,
     default: str | None,  # the family's optimizer
@@ -160,7 +160,7 @@ def _with_optimizer(
     fused = needed or bool(spec.fused) if spec.mode == "train" else None
     return replace(spec, optimizer=name, fused=fused)
 
-# %% ../../../nbs/training/01a_families.ipynb #1fdb409a
+# %% ../../../nbs/training/01a_families.ipynb #30089d06
 def resolve(
     spec: Spec,  # with `model` as it was typed
 ) -> Spec:  # with family, size, channels and classes
