@@ -123,7 +123,7 @@ class Replay:
 def measured(trace):
     "What rsg makes of a trace: the measurement, None of one that is over before anything was timed, and the seconds that it took."
     replay, last = Replay(trace["step_ms"]), []
-    try: m = measure(replay, 1, replay, limit_s=LIMIT_S, warmup_limit_s=WARMUP_LIMIT_S, tell=lambda phase, m: last.append(m))
+    try: m = measure(replay, 1, replay, limit_s=LIMIT_S, warmup_limit_s=WARMUP_LIMIT_S, progress=lambda phase, m: last.append(m))
     except EOFError: m = last[-1]
     return m if isinstance(m, Measurement) else None, replay.now
 

@@ -19,7 +19,7 @@ from ready_steady_go.spec.options import PRECISIONS
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import Record, comparison_key, from_line, make_record, to_line
 from ready_steady_go.timing.measure import HostClock
-from ready_steady_go.timing.passes import passes, split
+from ready_steady_go.timing.passes import run_passes, time_parts
 from ready_steady_go.training.compiling import compile_failed, forget_compiled
 from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
@@ -63,7 +63,7 @@ class Toy:
 
 def measured(monkeypatch, model=None, **more):
     "The record of a short point of the toy."
-    monkeypatch.setattr(room, "load", lambda name: Toy(model))
+    monkeypatch.setattr(room, "load_family", lambda name: Toy(model))
     monkeypatch.setattr(room, "forward_flops", lambda spec, **more: None)
     monkeypatch.setattr(room, "cpu_cores", lambda: 1)
     spec = Spec(**(dict(model="toy", family="timm", size=8, bs=4, optimizer="sgd") | more))
@@ -268,7 +268,7 @@ class Ticking:
 
 def test_the_parts_of_an_accumulated_step_are_those_of_the_whole_cycle():
     step = Ticking()
-    parts = split(step, step, 5)
+    parts = time_parts(step, step, 5)
     assert (parts.forward_ms, parts.backward_ms, parts.optimizer_ms) == pytest.approx((9, 18, 1))
 
 
@@ -429,8 +429,8 @@ def test_a_capture_has_no_parts(monkeypatch):
     from ready_steady_go.timing import passes as page
     from ready_steady_go.timing.measure import Measurement
 
-    monkeypatch.setattr(page, "busy", lambda *args: 1.0)
-    found, _ = passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
+    monkeypatch.setattr(page, "busy_share", lambda *args: 1.0)
+    found, _ = run_passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
     assert "forward_ms" not in found and found["busy"] == 1.0
 
 

@@ -34,12 +34,13 @@ from ready_steady_go.timing.device import (
     synchronize,
 )
 from ..timing.measure import Measurement, UntilFlat, burst_and_sustained, measure
-from ..timing.passes import passes
-from ..timing.uncertainty import TARGET
+from ..timing.passes import run_passes
+from ..timing.uncertainty import TARGET_HALF_WIDTH
 from ..training.compiling import compilations, compile_failed, forget_compiled, from_compiler, graph_breaks, settle
 from ..training.families import load_family, resolve
 from ..training.prepare import check_knobs, make_step, prepared
 from ..training.workload import Workload, trouble
+from ..truth.findings import worded
 from ..truth.flops import forward_flops
 from ..truth.guard import verdict_fields
 
@@ -88,7 +89,7 @@ def steadiness(
         return [dict(code="drift", text=f"not steady: steps got {how} while they were timed; --soak 5m shows where it ends")]
     longer = "--n-batches 12" if m.step_ms > 2000 else "--n-seconds 30"
     known = "from a single window" if m.throughput_ci95 is None else f"to {m.throughput_ci95 / m.throughput:.1%} only"
-    if m.throughput_ci95 is not None and m.throughput_ci95 <= TARGET * m.throughput:
+    if m.throughput_ci95 is not None and m.throughput_ci95 <= TARGET_HALF_WIDTH * m.throughput:
         known = "from too short a time"
     text = f"not steady: the rate is known {known}; {longer} times it for longer, --soak 5m until nothing changes any more"
     return [dict(code="unsteady", text=text)]
@@ -279,7 +280,7 @@ class Bench:
         fields, found = self._settled(step, spec, tell) if spec.compile else ({}, [])
         soak = asked["soak"] and UntilFlat(asked["soak"], self._look)
         lengths = {} if soak else dict(n_seconds=asked["n_seconds"], n_batches=asked["n_batches"])
-        m = measure(step, spec.bs * spec.grad_accum, clock, tell=tell, soak=soak or None, during=around, **lengths, **limits)
+        m = measure(step, spec.bs * spec.grad_accum, clock, progress=tell, soak=soak or None, during=around, **lengths, **limits)
         fields |= around.fields(m)
         if spec.cuda_graph:
             fields["peak_mem_steady_bytes"] = None  # what lies in a graph was taken when it was captured
@@ -301,7 +302,7 @@ class Bench:
         "The record of a point that went well, or whose numbers are no numbers."
         tell("ready", None)
         switches: dict = set_precision(spec.precision)
-        findings = precision_findings(spec.precision, self.device)
+        findings = worded(precision_findings(spec.precision, self.device))
         work = self._workload(spec)
         torch.manual_seed(spec.seed)
         step = make_step(work, spec)
@@ -336,11 +337,11 @@ class Bench:
     def _look_closer(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "The passes, into the fields; what all of it finds."
         try:
-            more, found = passes(step, spec.mode, self.device, m)
+            more, found = run_passes(step, spec.mode, self.device, m)
         except Exception as error:  # the rate was measured before, and stands
             more, found = {}, [dict(code="passes_failed", text=f"the passes after the timed part failed: {_in_words(error)}")]
         fields |= more
-        return found + clocks_finding(m, fields["wall_ms"], make_clock(self.device).ahead) + ([] if soak else steadiness(m))
+        return worded(found) + clocks_finding(m, fields["wall_ms"], make_clock(self.device).ahead) + ([] if soak else steadiness(m))
 
     def _clean_up(self) -> None:
         "Leave nothing of a point behind but the model."
