@@ -24,6 +24,7 @@ from ready_steady_go.training.compiling import compile_failed, forget_compiled
 from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
 from ready_steady_go.training.workload import TrainStep, Workload, optimizer_for
+from ready_steady_go.truth.findings import finding
 from ready_steady_go.truth.flops import forward_flops
 
 ROOT, CPU = Path(__file__).resolve().parent.parent, torch.device("cpu")
@@ -312,10 +313,10 @@ class Restless(nn.Sequential):
 
 def test_compiling_in_the_timed_part_is_told(monkeypatch):
     record = measured(monkeypatch, plain(Restless), compile="eager")
-    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [room.RESTLESS]
+    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [finding(**room.NEVER_SETTLED)["text"]]
     monkeypatch.setattr(room, "settle", lambda step, wait: (0.0, True))
     record = measured(monkeypatch, plain(Restless), compile="eager")
-    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [room.AGAIN]
+    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [finding(**room.COMPILED_WHILE_TIMED)["text"]]
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch):
