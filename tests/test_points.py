@@ -73,28 +73,28 @@ def codes(record):
 
 
 def test_a_loss_that_becomes_nan_is_a_failure(tmp_path, capfd):
-    code, (record,), said = measured(tmp_path, capfd, "return out.square().mean() * (1.0 if steps < 50 else float('nan'))", n_batches=200)
+    code, (record,), output = measured(tmp_path, capfd, "return out.square().mean() * (1.0 if steps < 50 else float('nan'))", n_batches=200)
     assert (code, record.outcome, record.throughput, codes(record)) == (1, "failed:nonfinite", None, ["nonfinite"])
-    assert "failed: nonfinite" in said.out and "the loss is nan" in said.err
+    assert "failed: nonfinite" in output.out and "the loss is nan" in output.err
 
 
 def test_a_host_that_sleeps_is_a_finding(tmp_path, capfd):
-    code, (record,), said = measured(tmp_path, capfd, "time.sleep(0.02); return out.square().mean()", n_seconds=2)
+    code, (record,), output = measured(tmp_path, capfd, "time.sleep(0.02); return out.square().mean()", n_seconds=2)
     assert (code, record.outcome) == (0, "ok")
     assert record.busy < 0.85 and "host_bound" in codes(record)
-    assert "host-bound" in said.err and "busy" in said.out
+    assert "host-bound" in output.err and "busy" in output.out
 
 
 def test_a_finite_loss_is_no_finding(tmp_path, capfd):
-    code, (record,), said = measured(tmp_path, capfd, "return out.square().mean()", n_batches=200)
+    code, (record,), output = measured(tmp_path, capfd, "return out.square().mean()", n_batches=200)
     assert (code, record.outcome) == (0, "ok") and "nonfinite" not in codes(record)
 
 
 def test_drift_is_a_finding_that_names_soak(tmp_path, capfd):
     slower = "Virtual.now += 0.005 * (1 + steps / 4000); return out.square().mean()"
-    code, (record,), said = measured(tmp_path, capfd, slower, n_seconds=4)
+    code, (record,), output = measured(tmp_path, capfd, slower, n_seconds=4)
     assert (record.steady, record.drift > 0.05, "drift" in codes(record)) == (False, True, True)
-    assert "steps became" in said.err and "--soak" in said.err
+    assert "steps became" in output.err and "--soak" in output.err
 
 
 def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
