@@ -159,7 +159,7 @@ def smallest(family, name, task):
 
 def train_one_step(family, name, task):
     "Run one real training step. Raise a `UserError` with the words of a failed point."
-    from ready_steady_go.run.bench import _in_words
+    from ready_steady_go.run.bench import describe_error
     from ready_steady_go.training.workload import TrainStep, trouble
     from ready_steady_go.truth.findings import finding
 
@@ -167,7 +167,7 @@ def train_one_step(family, name, task):
         one = TrainStep(load_family(family).build(spec, "cpu"), "fp32", 2)
         try: one()
         except Slow: raise
-        except Exception as error: raise UserError(f"{family}:{name}: failed: {_in_words(error)}") from error
+        except Exception as error: raise UserError(f"{family}:{name}: failed: {describe_error(error)}") from error
         if found := trouble(one): raise UserError(finding(**found)["text"])
 
 

@@ -18,7 +18,7 @@ from ready_steady_go.spec.options import SpecFields, options_of, read_value
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import Record, comparison_key, from_line, make_record, to_line
 from ready_steady_go.timing.measure import HostClock
-from ready_steady_go.timing.passes import passes, split
+from ready_steady_go.timing.passes import run_passes, time_parts
 from ready_steady_go.training.compiling import compile_failed, forget_compiled
 from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
@@ -277,7 +277,7 @@ class Ticking:
 
 def test_the_parts_of_an_accumulated_step_cover_all_its_batches():
     step = Ticking()
-    parts = split(step, step, 5)
+    parts = time_parts(step, step, 5)
     assert (parts.forward_ms, parts.backward_ms, parts.optimizer_ms) == pytest.approx((9, 18, 1))
 
 
