@@ -12,7 +12,7 @@ from torch import nn
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.commands.cli import main, with_backend
 from ready_steady_go.run import bench as bench_module
-from ready_steady_go.run.campaign import remembered
+from ready_steady_go.run.campaign import already_measured
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.options import SpecFields, options_of, read_value
 from ready_steady_go.spec.spec import Spec
@@ -177,8 +177,8 @@ def test_each_option_makes_another_key_and_is_not_resumed_from(name):
     done = make_record(changed, MACHINE, outcome="oom", run_number=1)
     limits = dict(n_seconds=None, n_batches=None, run_number=1)
     assert comparison_key(done) != make_record(spec, MACHINE).key
-    assert remembered([done], spec, MACHINE, limits) == []
-    assert remembered([done], replace(changed, bs=None), MACHINE, limits) == [done]
+    assert already_measured([done], spec, MACHINE, limits) == []
+    assert already_measured([done], replace(changed, bs=None), MACHINE, limits) == [done]
     assert from_line(to_line(done)) == done
 
 
@@ -440,8 +440,8 @@ def test_a_captured_step_is_not_split_into_parts(monkeypatch):
     from ready_steady_go.timing import passes as passes_module
     from ready_steady_go.timing.measure import Measurement
 
-    monkeypatch.setattr(passes_module, "busy", lambda *args: 1.0)
-    found, _ = passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
+    monkeypatch.setattr(passes_module, "busy_share", lambda *args: 1.0)
+    found, _ = run_passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
     assert "forward_ms" not in found and found["busy"] == 1.0
 
 

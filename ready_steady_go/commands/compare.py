@@ -8,7 +8,7 @@ __all__ = ['MANY_POINTS', 'NAMED_FIELDS', 'FAIL_RULES', 'model_title', 'both_siz
            'comparison_notes', 'unmatched_lines', 'point_json', 'json_lines', 'parse_share', 'parse_fail_if',
            'failures', 'why_nothing', 'report_lines', 'compare_command']
 
-# %% ../../nbs/commands/08e_compare.ipynb #87a53ea8
+# %% ../../nbs/commands/08e_compare.ipynb #62105ae7
 import json
 import math
 import re
@@ -20,7 +20,7 @@ from typing import Any
 
 from .ratio import MARGIN, SINGLE_RUN_HALF_WIDTH, VERDICTS, Runs, ratio_verdict, throughput_ratio
 from ready_steady_go.commands.sides import (
-    Ladder,
+    LadderKey,
     SidePoints,
     count_text,
     differences,
@@ -33,7 +33,7 @@ from ..spec.errors import UserError
 from ..spec.parse import one_of
 from ..store.record import Record, plus_minus
 
-# %% ../../nbs/commands/08e_compare.ipynb #d0f59160
+# %% ../../nbs/commands/08e_compare.ipynb #b06feb6a
 def model_title(r: Record) -> str:  # `resnet50 fp16, 224 px`
     "Return what a record trains, without its batch size."
     sample = f"{r.seq_len} tokens" if r.seq_len else f"{r.size} px" if r.size else ""
@@ -45,7 +45,7 @@ def both_sizes(bs: tuple[int, int]) -> str:  # `64`, `64/72`
     "Return the batch sizes of both sides, or one if they are equal."
     return str(bs[0]) if bs[0] == bs[1] else f"{bs[0]}/{bs[1]}"
 
-# %% ../../nbs/commands/08e_compare.ipynb #cb052ace
+# %% ../../nbs/commands/08e_compare.ipynb #f2dc1401
 @dataclass(frozen=True, kw_only=True)
 class ComparedPoint:
     "A point that both sides have, with its verdict."
@@ -71,7 +71,7 @@ def _runs_of(records: list[Record]) -> Runs:
     "Return the runs of a point."
     return Runs([math.log(r.throughput) for r in records], [r.throughput_ci95 / r.throughput for r in records])
 
-# %% ../../nbs/commands/08e_compare.ipynb #8ab13c12
+# %% ../../nbs/commands/08e_compare.ipynb #1659bae2
 def compared_point(
     a: list[Record],  # the runs of a point on each side
     b: list[Record],
@@ -84,11 +84,11 @@ def compared_point(
     about: dict = dict(records=(a[0], b[0]), bs=(a[0].bs, b[0].bs), verdict=ratio_verdict(low, high, margin))
     return ComparedPoint(a=left, b=right, ratio=ratio, low=low, high=high, **about, **more)
 
-# %% ../../nbs/commands/08e_compare.ipynb #1319ace1
+# %% ../../nbs/commands/08e_compare.ipynb #18a4bb28
 def compared_points(
     a: SidePoints,
     b: SidePoints,
-    pair: tuple[Ladder, Ladder],  # of a and b
+    pair: tuple[LadderKey, LadderKey],  # of a and b
     margin: float = MARGIN,
 ) -> list[ComparedPoint]:
     "Return the points of two ladders by batch size, then their best points if the batch sizes differ."
@@ -100,8 +100,8 @@ def compared_points(
         points.append(compared_point(a.confirmed(ka, best[0]), b.confirmed(kb, best[1]), margin, best=True, across=across))
     return points
 
-# %% ../../nbs/commands/08e_compare.ipynb #9ccfca90
-def _why_unmatched(a: SidePoints, b: SidePoints, ladder: Ladder, partner: Ladder | None, bs: int) -> str:
+# %% ../../nbs/commands/08e_compare.ipynb #0096b687
+def _why_unmatched(a: SidePoints, b: SidePoints, ladder: LadderKey, partner: LadderKey | None, bs: int) -> str:
     "Return why b does not have a point of a; an empty string if that is expected."
     if partner is not None and bs in b.fit[partner]:
         return ""
@@ -116,7 +116,7 @@ def _why_unmatched(a: SidePoints, b: SidePoints, ladder: Ladder, partner: Ladder
 def unmatched_points(
     a: SidePoints,
     b: SidePoints,
-    pairs: list[tuple[Ladder, Ladder]],  # of a and b
+    pairs: list[tuple[LadderKey, LadderKey]],  # of a and b
 ) -> list[tuple[Record, str]]:  # a record of the point, the reason
     "Return the points of a that b does not have."
     partner = dict(pairs)
@@ -124,7 +124,7 @@ def unmatched_points(
     reasons = ((r, _why_unmatched(a, b, ladder, partner.get(ladder), bs)) for ladder, bs, r in points)
     return [(r, why) for r, why in reasons if why]
 
-# %% ../../nbs/commands/08e_compare.ipynb #11678b3c
+# %% ../../nbs/commands/08e_compare.ipynb #f0de9a48
 @dataclass
 class Comparison:
     "The result of a comparison."
@@ -153,7 +153,7 @@ def _compares_same_device(a: list[Record], b: list[Record]) -> bool:
         raise UserError(f"{side}: several GPUs, and none of them is on the other side; select one, such as FILE.jsonl:{name}")
     return True
 
-# %% ../../nbs/commands/08e_compare.ipynb #1aede251
+# %% ../../nbs/commands/08e_compare.ipynb #feb29b70
 def _ids_on_both_sides(a: list[Record], b: list[Record]) -> set:
     "Return the ids of the records that are the same on both sides."
     known = {r.id: r for r in a if r.id}
@@ -182,7 +182,7 @@ def compare(
         not_compared=not_compared, hints=hints, differs=differences(*used),
     )  # fmt: skip
 
-# %% ../../nbs/commands/08e_compare.ipynb #de33e84a
+# %% ../../nbs/commands/08e_compare.ipynb #a7a94bbf
 def _table_head(runs: bool) -> str:
     "Return the names of the columns."
     return f"{'batch':>9}{'A samples/s':>15}{'B samples/s':>15}" + f"{'runs':>6}" * runs + f"{'B/A':>7}{'95 % interval':>17}"
@@ -214,7 +214,7 @@ def comparison_table(
     best = "* the best batch size that the searches of both sides found"
     return lines + [best] * any(found.best for found in points)
 
-# %% ../../nbs/commands/08e_compare.ipynb #b9ae3948
+# %% ../../nbs/commands/08e_compare.ipynb #06004b1b
 MANY_POINTS = 20  # one interval in 20 misses the true ratio
 
 
@@ -243,7 +243,7 @@ def comparison_notes(
         lines.append(f"{len(points)} points: about {len(points) / 20:.0f} intervals do not contain the true ratio, 1 in 20")
     return lines + comparison.hints
 
-# %% ../../nbs/commands/08e_compare.ipynb #76863aff
+# %% ../../nbs/commands/08e_compare.ipynb #e98820c0
 def unmatched_lines(
     points: list[tuple[Record, str]],
     where: str,  # `missing in B`
@@ -256,7 +256,7 @@ def unmatched_lines(
     lines = [f"{where}: {name} at batch size {', '.join(bs)} ({why})" for (name, why), bs in list(sizes.items())[:most]]
     return lines + [f"{where}: {count_text(len(sizes) - most, 'more model')}"] * (len(sizes) > most)
 
-# %% ../../nbs/commands/08e_compare.ipynb #b4b62d63
+# %% ../../nbs/commands/08e_compare.ipynb #0d354ef5
 NAMED_FIELDS = ("model", "mode", "precision", "size", "seq_len")
 
 
@@ -284,7 +284,7 @@ def point_json(
         row |= {f"{name}_{key}": value for key, value in _side_fields(side, bs, r).items()}
     return json.dumps(row, allow_nan=False)
 
-# %% ../../nbs/commands/08e_compare.ipynb #360ee68d
+# %% ../../nbs/commands/08e_compare.ipynb #ccc31c7c
 def json_lines(
     comparison: Comparison,
 ) -> list[str]:
@@ -297,7 +297,7 @@ def json_lines(
     ]
     return [*map(point_json, comparison.points), *map(json.dumps, rows)]
 
-# %% ../../nbs/commands/08e_compare.ipynb #ca535059
+# %% ../../nbs/commands/08e_compare.ipynb #7bf8cb4f
 FAIL_RULES = ("slower", "faster", "unsure", "missing")
 
 
@@ -325,7 +325,7 @@ def parse_fail_if(
         rules[word] = parse_share(share, f"--fail-if {word}:") if colon else 0.0
     return rules
 
-# %% ../../nbs/commands/08e_compare.ipynb #f05ecfde
+# %% ../../nbs/commands/08e_compare.ipynb #ab00b677
 def failures(
     comparison: Comparison,
     rules: dict[str, float],  # of `parse_fail_if`
@@ -340,7 +340,7 @@ def failures(
         lines += [f"{model_title(r)} at batch size {r.bs} is missing in B ({why})" for r, why in comparison.missing]
     return lines
 
-# %% ../../nbs/commands/08e_compare.ipynb #b3e27913
+# %% ../../nbs/commands/08e_compare.ipynb #d97ed3a6
 def why_nothing(
     comparison: Comparison,
     sources: dict[str, list[Record]],  # as typed: their records
@@ -359,7 +359,7 @@ def why_nothing(
         return f"nothing to compare: no common point is fit for it ({listed}); measure again without --n-batches and --n-seconds"
     return "nothing to compare: no common model, options and batch size; measure both sides with the same options"
 
-# %% ../../nbs/commands/08e_compare.ipynb #c5a09b73
+# %% ../../nbs/commands/08e_compare.ipynb #d1656476
 def _side_line(name: str, text: str, records: list[Record]) -> str:
     "Return a line about one side."
     devices = _device_names(records)
@@ -381,7 +381,7 @@ def report_lines(
     rest = unmatched_lines(comparison.missing, "missing in B") + unmatched_lines(comparison.added, "only in B")
     return [*head, *_wrapped(differs), *comparison_table(comparison.points), "", verdict_counts(comparison), *_wrapped(rest)]
 
-# %% ../../nbs/commands/08e_compare.ipynb #5a4f27f2
+# %% ../../nbs/commands/08e_compare.ipynb #de199ef9
 def compare_command(
     a: str,  # a source, or a part of one
     b: str,

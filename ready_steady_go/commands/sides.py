@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SERIES', 'RECORD_FIELDS', 'COMPARED_FACTS', 'terminal_text', 'count_text', 'split_source', 'part_of', 'side_records',
-           'unfit_reason', 'Ladder', 'ladder_of', 'SidePoints', 'differences', 'pair_ladders']
+           'unfit_reason', 'LadderKey', 'ladder_key', 'SidePoints', 'differences', 'pair_ladders']
 
-# %% ../../nbs/commands/08d_sides.ipynb #078e21b4
+# %% ../../nbs/commands/08d_sides.ipynb #2b246f41
 import math
 import statistics
 from dataclasses import fields, replace
@@ -19,7 +19,7 @@ from ..store.record import Record, comparison_key
 from ..store.sources import read_sources
 from ..truth.peaks import words
 
-# %% ../../nbs/commands/08d_sides.ipynb #52c5298e
+# %% ../../nbs/commands/08d_sides.ipynb #7278084e
 def terminal_text(
     text,  # anything
     most: int = 60,  # characters
@@ -33,7 +33,7 @@ def count_text(n: int, noun: str) -> str:
     "Return a number with its noun."
     return f"{n} {noun}" + "s" * (n != 1)
 
-# %% ../../nbs/commands/08d_sides.ipynb #b7107558
+# %% ../../nbs/commands/08d_sides.ipynb #d5a03c86
 def split_source(
     text: str,  # as typed
 ) -> tuple[str, list[str]]:  # the source; the parts that its records must match
@@ -43,7 +43,7 @@ def split_source(
         return text, []
     return name, [p.strip() for p in part.split(",") if p.strip()]
 
-# %% ../../nbs/commands/08d_sides.ipynb #5647a463
+# %% ../../nbs/commands/08d_sides.ipynb #bd5ee32a
 SERIES = frozenset({"rtx", "gtx", "rx"})
 
 
@@ -65,7 +65,7 @@ def _of_gpu(records: list[Record], wanted: str, source: str) -> list[Record]:
     rule = "several GPUs have this name" if found else "no such GPU"
     raise UserError(f"{source}:{wanted}: {rule}; use {listed}")
 
-# %% ../../nbs/commands/08d_sides.ipynb #3f371152
+# %% ../../nbs/commands/08d_sides.ipynb #baf52a42
 RECORD_FIELDS = {f.name for f in fields(Record)}
 
 
@@ -96,7 +96,7 @@ def part_of(
         records = found
     return records
 
-# %% ../../nbs/commands/08d_sides.ipynb #222f491f
+# %% ../../nbs/commands/08d_sides.ipynb #47b97d25
 def side_records(
     text: str,  # a source, or a part of one
 ) -> list[Record]:
@@ -104,7 +104,7 @@ def side_records(
     source, parts = split_source(text)
     return part_of(read_sources([source], windows=False), parts, source)
 
-# %% ../../nbs/commands/08d_sides.ipynb #0adf5064
+# %% ../../nbs/commands/08d_sides.ipynb #e0974c96
 def _is_positive(value) -> bool:
     "Return True for a finite number above 0."
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
@@ -128,9 +128,9 @@ def unfit_reason(
         return "not steady" if r.steady is False else "not known to be steady"
     return "" if _is_positive(r.throughput_ci95) or r.throughput_ci95 == 0 else "without an interval"
 
-# %% ../../nbs/commands/08d_sides.ipynb #d47b3864
-class Ladder(NamedTuple):
-    "The batch sizes of one model: all records that agree in device, options and versions."
+# %% ../../nbs/commands/08d_sides.ipynb #d1492f8b
+class LadderKey(NamedTuple):
+    "The key of a ladder: the device, options and versions that its records share."
 
     device: str  # its name; empty where devices are compared with each other
     options: str  # key of the options
@@ -142,43 +142,43 @@ class Ladder(NamedTuple):
         return self.device, self.options
 
 
-def ladder_of(
+def ladder_key(
     r: Record,
     same_device: bool,  # True: only records of the same device agree
-) -> Ladder:
+) -> LadderKey:
     "Return the ladder that a record belongs to."
     options = comparison_key(replace(r, rsg_version="", pytorch=None, cuda=None, driver=None))
     key = comparison_key(r)
-    return Ladder(str(r.device_name) if same_device else "", options, key if r.key in (None, key) else f"{r.key} {key}")
+    return LadderKey(str(r.device_name) if same_device else "", options, key if r.key in (None, key) else f"{r.key} {key}")
 
-# %% ../../nbs/commands/08d_sides.ipynb #fa9ad06e
+# %% ../../nbs/commands/08d_sides.ipynb #df2a0e98
 class SidePoints:
     "The records of one side by ladder and batch size."
 
     def __init__(self, records: list[Record], same_device: bool):
-        self.fit: dict[Ladder, dict[int, list[Record]]] = {}
-        self.unfit: dict[Ladder, dict[int, list[Record]]] = {}
+        self.fit: dict[LadderKey, dict[int, list[Record]]] = {}
+        self.unfit: dict[LadderKey, dict[int, list[Record]]] = {}
         for r in records:
             points = self.unfit if unfit_reason(r) else self.fit
-            points.setdefault(ladder_of(r, same_device), {}).setdefault(r.bs, []).append(r)
+            points.setdefault(ladder_key(r, same_device), {}).setdefault(r.bs, []).append(r)
 
-    def confirmed(self, ladder: Ladder, bs: int) -> list[Record]:
+    def confirmed(self, ladder: LadderKey, bs: int) -> list[Record]:
         "Return the records with which a search confirmed its best batch size."
         return [r for r in self.fit[ladder][bs] if r.search == "confirm"]
 
-    def best(self, ladder: Ladder) -> int | None:
+    def best(self, ladder: LadderKey) -> int | None:
         "Return the best batch size that a search confirmed."
         runs = {bs: self.confirmed(ladder, bs) for bs in self.fit[ladder]}
         throughputs = {bs: statistics.fmean(r.throughput for r in found) for bs, found in runs.items() if found}
         return max(throughputs, key=lambda bs: throughputs[bs], default=None)
 
-    def why_missing(self, ladder: Ladder, bs: int) -> str:
+    def why_missing(self, ladder: LadderKey, bs: int) -> str:
         "Return why this side does not have a point."
         same = [sizes for known, sizes in self.unfit.items() if known.any_version == ladder.any_version]
         runs = [r for sizes in same for r in sizes.get(bs, ())]
         return unfit_reason(runs[-1]) if runs else "not measured"
 
-# %% ../../nbs/commands/08d_sides.ipynb #b2782ca2
+# %% ../../nbs/commands/08d_sides.ipynb #41872ba1
 COMPARED_FACTS = dict(
     rsg_version="rsg", pytorch="torch", cuda="CUDA", cudnn="cuDNN", driver="driver", timm="timm", transformers="transformers",
     power_limit_w="power limit (W)", cpu="CPU", cpu_cores="CPU cores",
@@ -197,12 +197,12 @@ def differences(
             found.append(f"{title} {' or '.join(sorted(left))} -> {' or '.join(sorted(right))}")
     return found
 
-# %% ../../nbs/commands/08d_sides.ipynb #056bebc7
+# %% ../../nbs/commands/08d_sides.ipynb #49b5f50e
 def _pairs_across_versions(
     a: SidePoints,
     b: SidePoints,
     taken: set[tuple[str, str]],  # the models that have a pair already
-) -> tuple[list[tuple[Ladder, Ladder]], int]:  # pairs; models with several versions
+) -> tuple[list[tuple[LadderKey, LadderKey]], int]:  # pairs; models with several versions
     "Pair the ladders that differ only in versions."
     near, unclear = [], 0
     for model in dict.fromkeys(k.any_version for k in a.fit if k.any_version not in taken):
@@ -214,7 +214,7 @@ def _pairs_across_versions(
     return near, unclear
 
 
-def _across_hint(a: SidePoints, b: SidePoints, near: list[tuple[Ladder, Ladder]]) -> list[str]:
+def _across_hint(a: SidePoints, b: SidePoints, near: list[tuple[LadderKey, LadderKey]]) -> list[str]:
     "Return a hint if points differ only in versions, else nothing."
     points = [(ka, kb, bs) for ka, kb in near for bs in a.fit[ka].keys() & b.fit[kb].keys()]
     if not points:
@@ -223,12 +223,12 @@ def _across_hint(a: SidePoints, b: SidePoints, near: list[tuple[Ladder, Ladder]]
     which = ", ".join(found[:3]) or "driver"
     return [f"{count_text(len(points), 'point')} with other versions ({which}); use --across versions to compare"]
 
-# %% ../../nbs/commands/08d_sides.ipynb #46479b8b
+# %% ../../nbs/commands/08d_sides.ipynb #66161b18
 def pair_ladders(
     a: SidePoints,
     b: SidePoints,
     across: bool,  # True: versions may differ
-) -> tuple[list[tuple[Ladder, Ladder]], list[str]]:  # pairs of a ladder of a and one of b; hints
+) -> tuple[list[tuple[LadderKey, LadderKey]], list[str]]:  # pairs of a ladder of a and one of b; hints
     "Return the ladders that are compared, and hints on what else could be."
     same = [(k, k) for k in a.fit if k in b.fit]
     near, unclear = _pairs_across_versions(a, b, {k.any_version for k, _ in same})
