@@ -6,7 +6,7 @@
 __all__ = ['MAX_SETTLING_STEPS', 'MISSING_COMPILERS', 'backend_and_mode', 'check_backend', 'compilations', 'graph_breaks',
            'forget_compiled', 'compile_model', 'settle', 'CompileFailed', 'from_compiler', 'compile_failed']
 
-# %% ../../nbs/training/01e_compiling.ipynb #02be9205
+# %% ../../nbs/training/01e_compiling.ipynb #229e20d8
 import importlib.util
 import os
 import re
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..spec.errors import UserError, did_you_mean, one_line
 
-# %% ../../nbs/training/01e_compiling.ipynb #04f20134
+# %% ../../nbs/training/01e_compiling.ipynb #d7e0be44
 def backend_and_mode(
     text: str,  # a `Spec.compile`: `inductor:max-autotune`
 ) -> tuple[str, str | None]:
@@ -28,7 +28,7 @@ def backend_and_mode(
     backend, _, mode = text.partition(":")
     return backend, mode or None
 
-# %% ../../nbs/training/01e_compiling.ipynb #8cfe6134
+# %% ../../nbs/training/01e_compiling.ipynb #d5a28ae7
 def _unknown_backend(text: str, backend: str, modes: list[str]) -> str:
     "Return the error for a backend that torch does not have."
     if backend in modes:
@@ -45,7 +45,7 @@ def _check_compilers(text: str, device: torch.device) -> None:
     if device.type == "cuda" and not importlib.util.find_spec("triton"):
         raise UserError(f"--compile {text}: inductor needs Triton; run pip install triton, or use --compile cudagraphs")
 
-# %% ../../nbs/training/01e_compiling.ipynb #4b0a20b0
+# %% ../../nbs/training/01e_compiling.ipynb #b800c31e
 def check_backend(
     text: str,  # a `Spec.compile`
     device: torch.device,
@@ -64,7 +64,7 @@ def check_backend(
     if backend == "inductor":
         _check_compilers(text, device)
 
-# %% ../../nbs/training/01e_compiling.ipynb #07a0eda5
+# %% ../../nbs/training/01e_compiling.ipynb #41c6f6c0
 def compilations() -> dict[str, dict]:
     "Return torch's counts of what it has compiled. They change if and only if something is compiled; empty: nothing so far."
     utils = sys.modules.get("torch._dynamo.utils")
@@ -83,7 +83,7 @@ def forget_compiled() -> None:
         torch._dynamo.reset()
         utils.counters.clear()
 
-# %% ../../nbs/training/01e_compiling.ipynb #2eb5a9c9
+# %% ../../nbs/training/01e_compiling.ipynb #6491caa2
 def compile_model(
     model: nn.Module,
     text: str,  # a `Spec.compile`
@@ -93,7 +93,7 @@ def compile_model(
     backend, mode = backend_and_mode(text)
     return torch.compile(model, backend=backend, mode=mode, dynamic=False)
 
-# %% ../../nbs/training/01e_compiling.ipynb #6b25c044
+# %% ../../nbs/training/01e_compiling.ipynb #0fd816ac
 MAX_SETTLING_STEPS = 8  # a model that still compiles then never stops, and torch gives up soon
 
 
@@ -113,7 +113,7 @@ def settle(
             return max(0.0, sum(took) - len(took) * took[-1]), True
     return sum(took), False
 
-# %% ../../nbs/training/01e_compiling.ipynb #8cf82922
+# %% ../../nbs/training/01e_compiling.ipynb #1148a620
 class CompileFailed(RuntimeError):
     "An error of torch.compile, in one line with a remedy."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['kept_bytes', 'prepared', 'TorchscriptFailed', 'CudaGraphFailed', 'Captured', 'make_step', 'check_knobs']
 
-# %% ../../nbs/training/01f_prepare.ipynb #7f16eecc
+# %% ../../nbs/training/01f_prepare.ipynb #320c8bd0
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from .compiling import check_backend, compile_model
 from .families import load_family
 from .workload import OPTIMIZER_CLASSES, STEP_CLASSES, TrainStep, Workload
 
-# %% ../../nbs/training/01f_prepare.ipynb #0c9d6a56
+# %% ../../nbs/training/01f_prepare.ipynb #9676e763
 def _with_channels_last(work: Workload, spec: Spec) -> Workload:
     "Return the workload with images and convolution weights in channels-last order."
 
@@ -31,7 +31,7 @@ def _with_channels_last(work: Workload, spec: Spec) -> Workload:
 
     return replace(work, model=work.model.to(memory_format=torch.channels_last), draw=draw)
 
-# %% ../../nbs/training/01f_prepare.ipynb #eac1d06c
+# %% ../../nbs/training/01f_prepare.ipynb #7189403e
 def _enable_checkpointing(model: nn.Module) -> None:
     "Turn on the model's own checkpointing. Raise an AttributeError if it has none."
     if getattr(model, "supports_gradient_checkpointing", False):  # transformers; its newer versions have the first name
@@ -49,7 +49,7 @@ def _with_checkpointing(work: Workload, spec: Spec) -> Workload:
         raise UserError(f"--checkpointing: {spec.family}:{spec.model} cannot recompute its activations; remove it") from error
     return work
 
-# %% ../../nbs/training/01f_prepare.ipynb #d1411792
+# %% ../../nbs/training/01f_prepare.ipynb #6a86ae6e
 def kept_bytes(
     work: Workload,
 ) -> int:
@@ -75,7 +75,7 @@ def prepared(
         work = _with_channels_last(work, spec)
     return _with_checkpointing(work, spec) if spec.checkpointing else work
 
-# %% ../../nbs/training/01f_prepare.ipynb #7cc8e127
+# %% ../../nbs/training/01f_prepare.ipynb #7b1d95b4
 class TorchscriptFailed(RuntimeError):
     "A model that cannot be traced, in one line with a remedy."
 
@@ -83,7 +83,7 @@ class TorchscriptFailed(RuntimeError):
 class CudaGraphFailed(RuntimeError):
     "A step that cannot be captured, in one line with a remedy."
 
-# %% ../../nbs/training/01f_prepare.ipynb #0c8b7953
+# %% ../../nbs/training/01f_prepare.ipynb #9f7b4d63
 class _WithoutHooks(nn.Module):
     "A module around a model whose forward hooks TorchScript does not know. They run inside the trace."
 
@@ -107,7 +107,7 @@ def _traced(step: TrainStep, spec: Spec) -> Callable[[Tensor], Tensor]:
         text = f"--torchscript: {spec.family}:{spec.model} cannot be traced ({one_line(error, 160)}); remove --torchscript"
         raise TorchscriptFailed(text) from error
 
-# %% ../../nbs/training/01f_prepare.ipynb #a3a0e933
+# %% ../../nbs/training/01f_prepare.ipynb #ddc0c9a8
 class Captured:
     "A step that its first call captures and every call replays."
 
@@ -169,7 +169,7 @@ class Captured:
             self.step.backward(loss)
         self.step.loss = loss.detach()
 
-# %% ../../nbs/training/01f_prepare.ipynb #accca7d6
+# %% ../../nbs/training/01f_prepare.ipynb #626388a8
 def _check_own_optimizer(step: TrainStep, spec: Spec) -> None:
     "Raise a `UserError` if the optimizer is not the one that the spec names."
     if not step.learns:
@@ -199,7 +199,7 @@ def make_step(
         step.model = _traced(step, spec)
     return Captured(step) if spec.cuda_graph else step
 
-# %% ../../nbs/training/01f_prepare.ipynb #a663b70a
+# %% ../../nbs/training/01f_prepare.ipynb #b207a270
 def _check_fused(name: str, device: torch.device) -> None:
     "Raise a `UserError` if this torch has no fused form of the optimizer on this device."
     weight = nn.Parameter(torch.zeros(1, device=device))
@@ -225,7 +225,7 @@ def _check_layout_and_checkpointing(spec: Spec) -> None:
     if not saves:
         raise UserError(f"--checkpointing: it saves no memory for {spec.family}:{spec.model}; remove it")
 
-# %% ../../nbs/training/01f_prepare.ipynb #0c8fe9b1
+# %% ../../nbs/training/01f_prepare.ipynb #8d19c0f3
 def check_knobs(
     spec: Spec,  # from `families.resolve`
     device: torch.device,

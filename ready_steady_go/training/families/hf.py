@@ -6,7 +6,7 @@
 __all__ = ['FRIENDLY', 'TABLE_NAMES', 'IMAGE_ARCHITECTURES', 'BYTES', 'SEQ_LEN', 'IMPLEMENTATIONS', 'PublishedModel', 'missing',
            'architectures', 'names', 'has', 'complete', 'build']
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #2390961b
+# %% ../../../nbs/training/01c_families.hf.ipynb #ab5098d3
 import ast
 import copy
 import importlib.util
@@ -20,7 +20,7 @@ from ...spec.options import ATTENTIONS, option_name
 from ...spec.parse import height_width
 from ...spec.spec import Spec
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #95ac88f1
+# %% ../../../nbs/training/01c_families.hf.ipynb #d0b4cf99
 @dataclass(frozen=True)
 class PublishedModel:
     "A model on the Hugging Face hub, described by its sizes."
@@ -30,7 +30,7 @@ class PublishedModel:
     config: dict = field(default_factory=dict)  # what differs from the architecture's default
     task: str = "classify"
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #2d5408be
+# %% ../../../nbs/training/01c_families.hf.ipynb #f00f3c93
 _LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
 _ROBERTA = dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2)
 _DEBERTA = dict(
@@ -47,7 +47,7 @@ _QWEN = dict(
     max_position_embeddings=32768, tie_word_embeddings=True,
 )  # fmt: skip
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #2f847855
+# %% ../../../nbs/training/01c_families.hf.ipynb #16ca64b6
 FRIENDLY = {
     "bert-base": PublishedModel("bert", 109_483_778),
     "bert-large": PublishedModel("bert", 335_143_938, _LARGE),
@@ -64,7 +64,7 @@ FRIENDLY = {
     "vit-base-patch16-224": PublishedModel("vit", 86_567_656, dict(num_labels=1000)),
 }
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #50ef6742
+# %% ../../../nbs/training/01c_families.hf.ipynb #effc9368
 TABLE_NAMES = dict(
     classify="MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     lm="MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -89,7 +89,7 @@ def _architectures_by_task() -> dict[str, list[str]]:
     found: dict = {t.id: n.value for n in lines for t in n.targets if isinstance(t, ast.Name)}
     return {task: [pair.elts[0].value for pair in found[name].args[0].elts] for task, name in TABLE_NAMES.items()}
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #e87df62e
+# %% ../../../nbs/training/01c_families.hf.ipynb #5f02d906
 IMAGE_ARCHITECTURES = ("vit",)
 
 
@@ -112,7 +112,7 @@ def has(
     "Return True if the model can be built here, or may be on the hub."
     return name in FRIENDLY or "/" in name or name in names()
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #935daef2
+# %% ../../../nbs/training/01c_families.hf.ipynb #7847e8ec
 def _architecture_of(
     spec: Spec,
     config=None,  # the configuration of a model on the hub
@@ -141,7 +141,7 @@ def _task_of(spec: Spec, arch: str) -> str:
     default = _default_task(spec.model, arch)
     return spec.task or (default if default in tasks else tasks[0])
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #e21a46b7
+# %% ../../../nbs/training/01c_families.hf.ipynb #2eec48e4
 @cache
 def _hub_configuration(name: str) -> Any:
     "Return the configuration of a model on the hub."
@@ -171,7 +171,7 @@ def _set_text_layers(config, layers: int) -> None:
         if part is text:
             setattr(config, name, type(text)(num_hidden_layers=layers))
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #2b1e6b88
+# %% ../../../nbs/training/01c_families.hf.ipynb #4aa5b234
 BYTES = 256  # vocabulary of a model that reads characters
 
 
@@ -196,7 +196,7 @@ def _fill_gaps(part) -> None:
     if values.get("is_encoder_decoder") and values.get("decoder_start_token_id") is None:
         part.decoder_start_token_id = values.get("pad_token_id") or 0  # T5
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #2e65e791
+# %% ../../../nbs/training/01c_families.hf.ipynb #2c756d91
 SEQ_LEN = 128  # tokens in a sample, by default
 
 
@@ -221,7 +221,7 @@ def _fit_task(part, spec: Spec) -> None:
     if hasattr(part, "axial_pos_shape"):
         part.axial_pos_shape = (1, spec.seq_len or SEQ_LEN)  # Reformer trains at one length only
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #757ab4c8
+# %% ../../../nbs/training/01c_families.hf.ipynb #4e906e69
 def _named_configuration(spec: Spec) -> Any:
     "Return transformers' configuration of a name, with the layers of the spec."
     from transformers import AutoConfig
@@ -235,7 +235,7 @@ def _named_configuration(spec: Spec) -> Any:
     layers = {} if spec.layers is None else dict(num_hidden_layers=spec.layers)
     return AutoConfig.for_model(_architecture_of(spec), **(known | layers))
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #96795b2c
+# %% ../../../nbs/training/01c_families.hf.ipynb #78ebe54d
 def _model_configuration(spec: Spec) -> Any:
     "Return the configuration of the model, with all options of the spec."
     from transformers import logging
@@ -256,7 +256,7 @@ def _model_configuration(spec: Spec) -> Any:
         del config.quantization_config
     return config
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #8fdcd293
+# %% ../../../nbs/training/01c_families.hf.ipynb #bad60dc6
 IMPLEMENTATIONS = dict(eager="eager", sdpa="sdpa", flash="flash_attention_2")
 
 
@@ -284,7 +284,7 @@ def _model_on_meta(spec: Spec, config) -> Any:
         text = f"hf:{spec.model}: transformers cannot build this configuration ({one_line(error)}); use another model"
         raise UserError(text) from error
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #ec8b207b
+# %% ../../../nbs/training/01c_families.hf.ipynb #cfcf178d
 def _max_positions(model) -> int | None:  # tokens; None if the model does not declare it
     "Return the length of the longest sequence that the model has positions for."
     import torch
@@ -296,7 +296,7 @@ def _max_positions(model) -> int | None:  # tokens; None if the model does not d
     lengths += [declared] if isinstance(declared, int) and declared > 0 else []
     return min(lengths, default=None)
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #161e7022
+# %% ../../../nbs/training/01c_families.hf.ipynb #5fab0c5a
 def _check_flash(spec: Spec) -> None:
     "Raise a `UserError` if flash attention lacks its package, or if the precision is not a half one."
     if spec.attention != "flash":
@@ -318,7 +318,7 @@ def _check_unused(spec: Spec, config) -> None:
         if is_unused and getattr(spec, name) is not None:
             raise UserError(f"{option_name(name)}: hf:{spec.model} {kind} and does not use it{better.get(name, '; remove it')}")
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #6a865d66
+# %% ../../../nbs/training/01c_families.hf.ipynb #61ea80c4
 def _checked_configuration(spec: Spec) -> Any:
     "Return the model's configuration. Raise a `UserError` if it does not work."
     try:
@@ -341,7 +341,7 @@ def _with_text_sizes(spec: Spec, config, model) -> Spec:
     vocab = getattr(_text_part(config), "vocab_size", BYTES)
     return replace(spec, seq_len=spec.seq_len or min(SEQ_LEN, most or SEQ_LEN), vocab=vocab, classes=classes)
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #056a7422
+# %% ../../../nbs/training/01c_families.hf.ipynb #e258e39d
 def complete(
     spec: Spec,  # `model` is a name that `has` accepts
 ) -> Spec:
@@ -360,7 +360,7 @@ def complete(
         return replace(spec, size=spec.size or config.image_size, channels=config.num_channels, classes=config.num_labels)
     return _with_text_sizes(spec, config, model)
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #116f7507
+# %% ../../../nbs/training/01c_families.hf.ipynb #a02ab263
 def _random_tokens(spec: Spec, config, bs: int, device) -> Any:  # a tensor of shape (bs, tokens)
     "Return random tokens."
     import torch
@@ -375,7 +375,7 @@ def _random_tokens(spec: Spec, config, bs: int, device) -> Any:  # a tensor of s
         tokens[:, -1] = end
     return tokens
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #31e9ce38
+# %% ../../../nbs/training/01c_families.hf.ipynb #2be1d422
 def _logits_only(model, args, outputs) -> Any:
     "Return the model's scores from any of its kinds of output."
     return outputs.logits if getattr(outputs, "logits", None) is not None else outputs[0]
@@ -397,7 +397,7 @@ def _without_host_waits(model) -> Any:
     model.register_forward_hook(_logits_only)
     return model
 
-# %% ../../../nbs/training/01c_families.hf.ipynb #8f49f283
+# %% ../../../nbs/training/01c_families.hf.ipynb #e736e829
 def build(
     spec: Spec,  # from `complete`
     device,  # a `torch.device` or its name
