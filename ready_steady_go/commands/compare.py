@@ -8,7 +8,7 @@ __all__ = ['MANY_POINTS', 'NAMED_FIELDS', 'FAIL_RULES', 'model_title', 'both_siz
            'comparison_notes', 'unmatched_lines', 'point_json', 'json_lines', 'parse_share', 'parse_fail_if',
            'failures', 'why_nothing', 'report_lines', 'compare_command']
 
-# %% ../../nbs/commands/08e_compare.ipynb #0005f167
+# %% ../../nbs/commands/08e_compare.ipynb #00f649f4
 import json
 import math
 import re
@@ -33,7 +33,7 @@ from ..spec.errors import UserError
 from ..spec.parse import one_of
 from ..store.record import Record, plus_minus
 
-# %% ../../nbs/commands/08e_compare.ipynb #cd6d14ff
+# %% ../../nbs/commands/08e_compare.ipynb #4aed62d0
 def model_title(r: Record) -> str:  # `resnet50 fp16, 224 px`
     "Return what a record trains, without its batch size."
     sample = f"{r.seq_len} tokens" if r.seq_len else f"{r.size} px" if r.size else ""
@@ -45,7 +45,7 @@ def both_sizes(bs: tuple[int, int]) -> str:  # `64`, `64/72`
     "Return the batch sizes of both sides, or one if they are equal."
     return str(bs[0]) if bs[0] == bs[1] else f"{bs[0]}/{bs[1]}"
 
-# %% ../../nbs/commands/08e_compare.ipynb #ea230d6a
+# %% ../../nbs/commands/08e_compare.ipynb #9b258f5e
 @dataclass(frozen=True, kw_only=True)
 class ComparedPoint:
     "A point that both sides have, with its verdict."
@@ -71,20 +71,21 @@ def _runs_of(records: list[Record]) -> Runs:
     "Return the runs of a point."
     return Runs([math.log(r.throughput) for r in records], [r.throughput_ci95 / r.throughput for r in records])
 
-# %% ../../nbs/commands/08e_compare.ipynb #3a82d018
+# %% ../../nbs/commands/08e_compare.ipynb #f1d70458
 def compared_point(
     a: list[Record],  # the runs of a point on each side
     b: list[Record],
     margin: float = MARGIN,  # a smaller change does not matter, as a share
-    **more: bool,  # `best` and `across`
+    best: bool = False,
+    across: bool = False,
 ) -> ComparedPoint:
     "Return a point with its ratio and its verdict."
     left, right = _runs_of(a), _runs_of(b)
     ratio, low, high = throughput_ratio(left, right)
     about: dict = dict(records=(a[0], b[0]), bs=(a[0].bs, b[0].bs), verdict=ratio_verdict(low, high, margin))
-    return ComparedPoint(a=left, b=right, ratio=ratio, low=low, high=high, **about, **more)
+    return ComparedPoint(a=left, b=right, ratio=ratio, low=low, high=high, best=best, across=across, **about)
 
-# %% ../../nbs/commands/08e_compare.ipynb #73a88d75
+# %% ../../nbs/commands/08e_compare.ipynb #fad00a1a
 def compared_points(
     a: SidePoints,
     b: SidePoints,
@@ -100,7 +101,7 @@ def compared_points(
         points.append(compared_point(a.confirmed(ka, best[0]), b.confirmed(kb, best[1]), margin, best=True, across=across))
     return points
 
-# %% ../../nbs/commands/08e_compare.ipynb #61495118
+# %% ../../nbs/commands/08e_compare.ipynb #ec80df78
 def _why_unmatched(a: SidePoints, b: SidePoints, ladder: LadderKey, partner: LadderKey | None, bs: int) -> str:
     "Return why b does not have a point of a; an empty string if that is expected."
     if partner is not None and bs in b.fit[partner]:
@@ -124,7 +125,7 @@ def unmatched_points(
     reasons = ((r, _why_unmatched(a, b, ladder, partner.get(ladder), bs)) for ladder, bs, r in points)
     return [(r, why) for r, why in reasons if why]
 
-# %% ../../nbs/commands/08e_compare.ipynb #0f986590
+# %% ../../nbs/commands/08e_compare.ipynb #d49df198
 @dataclass
 class Comparison:
     "The result of a comparison."
@@ -153,7 +154,7 @@ def _compares_same_device(a: list[Record], b: list[Record]) -> bool:
         raise UserError(f"{side}: several GPUs, and none of them is on the other side; select one, such as FILE.jsonl:{name}")
     return True
 
-# %% ../../nbs/commands/08e_compare.ipynb #7bc6d284
+# %% ../../nbs/commands/08e_compare.ipynb #4221cedc
 def _ids_on_both_sides(a: list[Record], b: list[Record]) -> set:
     "Return the ids of the records that are the same on both sides."
     known = {r.id: r for r in a if r.id}
@@ -182,7 +183,7 @@ def compare(
         not_compared=not_compared, hints=hints, differs=differences(*used),
     )  # fmt: skip
 
-# %% ../../nbs/commands/08e_compare.ipynb #3eee6fc8
+# %% ../../nbs/commands/08e_compare.ipynb #895d4c4d
 def _table_head(runs: bool) -> str:
     "Return the names of the columns."
     return f"{'batch':>9}{'A samples/s':>15}{'B samples/s':>15}" + f"{'runs':>6}" * runs + f"{'B/A':>7}{'95 % interval':>17}"
@@ -214,7 +215,7 @@ def comparison_table(
     best = "* the best batch size that the searches of both sides found"
     return lines + [best] * any(found.best for found in points)
 
-# %% ../../nbs/commands/08e_compare.ipynb #4214d9d5
+# %% ../../nbs/commands/08e_compare.ipynb #ee0f2bf1
 MANY_POINTS = 20  # one interval in 20 misses the true ratio
 
 
@@ -243,7 +244,7 @@ def comparison_notes(
         lines.append(f"{len(points)} points: about {len(points) / 20:.0f} intervals do not contain the true ratio, 1 in 20")
     return lines + comparison.hints
 
-# %% ../../nbs/commands/08e_compare.ipynb #360b59b2
+# %% ../../nbs/commands/08e_compare.ipynb #9db4b509
 def unmatched_lines(
     points: list[tuple[Record, str]],
     where: str,  # `missing in B`
@@ -256,7 +257,7 @@ def unmatched_lines(
     lines = [f"{where}: {name} at batch size {', '.join(bs)} ({why})" for (name, why), bs in list(sizes.items())[:most]]
     return lines + [f"{where}: {count_text(len(sizes) - most, 'more model')}"] * (len(sizes) > most)
 
-# %% ../../nbs/commands/08e_compare.ipynb #0d17fdec
+# %% ../../nbs/commands/08e_compare.ipynb #190d3f38
 NAMED_FIELDS = ("model", "mode", "precision", "size", "seq_len")
 
 
@@ -284,7 +285,7 @@ def point_json(
         row |= {f"{name}_{key}": value for key, value in _side_fields(side, bs, r).items()}
     return json.dumps(row, allow_nan=False)
 
-# %% ../../nbs/commands/08e_compare.ipynb #e6c0cb7e
+# %% ../../nbs/commands/08e_compare.ipynb #f7a4b524
 def json_lines(
     comparison: Comparison,
 ) -> list[str]:
@@ -297,7 +298,7 @@ def json_lines(
     ]
     return [*map(point_json, comparison.points), *map(json.dumps, rows)]
 
-# %% ../../nbs/commands/08e_compare.ipynb #2bf461c3
+# %% ../../nbs/commands/08e_compare.ipynb #441b7e1d
 FAIL_RULES = ("slower", "faster", "unsure", "missing")
 
 
@@ -325,7 +326,7 @@ def parse_fail_if(
         rules[word] = parse_share(share, f"--fail-if {word}:") if colon else 0.0
     return rules
 
-# %% ../../nbs/commands/08e_compare.ipynb #4d1160c7
+# %% ../../nbs/commands/08e_compare.ipynb #b2338cf6
 def failures(
     comparison: Comparison,
     rules: dict[str, float],  # of `parse_fail_if`
@@ -340,7 +341,7 @@ def failures(
         lines += [f"{model_title(r)} at batch size {r.bs} is missing in B ({why})" for r, why in comparison.missing]
     return lines
 
-# %% ../../nbs/commands/08e_compare.ipynb #21e3c7d6
+# %% ../../nbs/commands/08e_compare.ipynb #ed196b18
 def why_nothing(
     comparison: Comparison,
     sources: dict[str, list[Record]],  # as typed: their records
@@ -359,7 +360,7 @@ def why_nothing(
         return f"nothing to compare: no common point is fit for it ({listed}); measure again without --n-batches and --n-seconds"
     return "nothing to compare: no common model, options and batch size; measure both sides with the same options"
 
-# %% ../../nbs/commands/08e_compare.ipynb #bb56c1d8
+# %% ../../nbs/commands/08e_compare.ipynb #8385a17f
 def _side_line(name: str, text: str, records: list[Record]) -> str:
     "Return a line about one side."
     devices = _device_names(records)
@@ -381,7 +382,7 @@ def report_lines(
     rest = unmatched_lines(comparison.missing, "missing in B") + unmatched_lines(comparison.added, "only in B")
     return [*head, *_wrapped(differs), *comparison_table(comparison.points), "", verdict_counts(comparison), *_wrapped(rest)]
 
-# %% ../../nbs/commands/08e_compare.ipynb #a7711ecd
+# %% ../../nbs/commands/08e_compare.ipynb #e6eb0742
 def compare_command(
     a: str,  # a source, or a part of one
     b: str,

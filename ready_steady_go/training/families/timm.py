@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['names', 'has', 'complete', 'build']
 
-# %% ../../../nbs/training/01b_families.timm.ipynb #7a581716
+# %% ../../../nbs/training/01b_families.timm.ipynb #9a48b0c6
 from dataclasses import replace
 from functools import cache
 
@@ -18,7 +18,7 @@ from ...spec.parse import height_width
 from ...spec.spec import Spec
 from ..workload import Workload, mean_cross_entropy, optimizer_for
 
-# %% ../../../nbs/training/01b_families.timm.ipynb #9801b489
+# %% ../../../nbs/training/01b_families.timm.ipynb #af7b5e20
 @cache
 def names() -> list[str]:
     "Return the architectures that this timm can build."
@@ -39,18 +39,18 @@ def has(
     "Return True if timm can build the model."
     return _timm_config(name) is not None
 
-# %% ../../../nbs/training/01b_families.timm.ipynb #7e085f3b
+# %% ../../../nbs/training/01b_families.timm.ipynb #1bebd3c3
 def _image_size(config) -> int | str:
     "Return the model's own image size, in the form of `Spec.size`."
     _, height, width = config.input_size
     return height if height == width else f"{height}x{width}"
 
 
-def _own_values(config) -> dict[str, int | str]:
+def _own_values(config) -> dict:
     "Return the model's own size, channels and classes, as fields of a spec."
     return dict(size=_image_size(config), channels=config.input_size[0], classes=config.num_classes)
 
-# %% ../../../nbs/training/01b_families.timm.ipynb #4b5d536c
+# %% ../../../nbs/training/01b_families.timm.ipynb #78022292
 def _image_model(spec: Spec) -> nn.Module:
     "Return the model of a spec with random weights."
     config, more = _timm_config(spec.model), dict[str, object]()
@@ -62,7 +62,7 @@ def _image_model(spec: Spec) -> nn.Module:
         more["num_classes"] = spec.classes
     return timm.create_model(spec.model, pretrained=False, **more)
 
-# %% ../../../nbs/training/01b_families.timm.ipynb #ebbc254d
+# %% ../../../nbs/training/01b_families.timm.ipynb #e2d2810c
 def _class_scores(
     outputs: Tensor,  # (batch, classes), (batch, tokens, features) or (batch, features, height, width)
 ) -> Tensor:  # (batch, classes or features)
@@ -70,7 +70,7 @@ def _class_scores(
     positions: dict[int, tuple[int, ...]] = {3: (1,), 4: (2, 3)}
     return outputs if outputs.ndim == 2 else outputs.mean(positions[outputs.ndim])
 
-# %% ../../../nbs/training/01b_families.timm.ipynb #572b334b
+# %% ../../../nbs/training/01b_families.timm.ipynb #f8a7b9ec
 def _unsuitable(spec: Spec) -> str:
     "Return the error for a model that does not work with this size, these channels or these classes."
     differ = {name: value for name, value in _own_values(_timm_config(spec.model)).items() if getattr(spec, name) != value}
@@ -102,7 +102,7 @@ def complete(
         _check_on_meta(spec)
     return spec
 
-# %% ../../../nbs/training/01b_families.timm.ipynb #436e7c92
+# %% ../../../nbs/training/01b_families.timm.ipynb #5d76b6f9
 def _image_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     "Return the cross entropy with one class for each image."
     return mean_cross_entropy(_class_scores(outputs), targets)
