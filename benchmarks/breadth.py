@@ -1,13 +1,13 @@
-"""How much of what timm and transformers have can be benchmarked.
+"""How many models of timm and transformers can be benchmarked.
 
     python benchmarks/breadth.py [--families timm,hf] [--sample 60] [--seed 0]
 
-Builds every timm model, and every architecture that transformers has for classifying sequences and for predicting tokens, on the meta
-device, with the configuration that `rsg` would train. Then a seeded sample of them does one real training step on the CPU: small pictures,
-few tokens, two blocks, small experts and a small vocabulary, where the architecture can be had so. What is too large for the machine
-however small it is made counts as not working. What does not work is listed with its reason; a reason that `rsg` would not give in one
-plain line is counted as a traceback. An error in a step is one that it gives: the point has failed, and its last words are on record. The
-last line is one JSON object; exit 1 below 98 % of timm, 95 % of transformers or 95 % of the steps, or with a traceback.
+Builds every timm model, and every architecture that transformers has for classifying sequences and for predicting tokens, on the
+meta device, with the configuration that `rsg` would train. Then a seeded sample of them does one real training step on the CPU:
+small pictures, few tokens, two blocks, small experts and a small vocabulary, where the architecture allows it. A model that is
+too large for the machine in every form counts as a failure. Each failure is listed with its reason. A reason that `rsg` would not
+give in one line counts as a traceback; an error in a step does not, because it becomes the record of a failed point. The last
+line is one JSON object; exit 1 below 98 % of timm, 95 % of transformers or 95 % of the steps, or with a traceback.
 """
 
 import argparse
@@ -29,21 +29,21 @@ MOST_PARAMS = 1e9  # of a model that is trained here: with gradients 8 GB
 
 
 class Slow(Exception):
-    "It takes longer than this machine has time for."
+    "A model that needs more time than it is given here."
 
 
 def _alarm(signum, frame): raise Slow(f"not done within {STEP_S} s of work")
 
 
 def plain(error):
-    "The reason in one line, and whether it is one that `rsg` itself would give."
+    "Return the reason in one line, and True if `rsg` would give it so."
     text = " ".join(str(error).split())
     if isinstance(error, UserError): return text[:220], "\n" not in str(error)
     return f"{type(error).__name__}: {text}"[:220], False
 
 
 def attempt(do, family, name, task):
-    "Do it within the time; returns why it did not work, or None, and whether that is a plain line."
+    "Call `do` within the time limit. Return why it failed, or None, and True if that is one line of `rsg`."
     signal.setitimer(signal.ITIMER_PROF, STEP_S)
     try: do(family, name, task)
     except Exception as error: return plain(error)
@@ -51,14 +51,14 @@ def attempt(do, family, name, task):
     return None, True
 
 
-def asked(families):
-    "Every (family, model, task)."
+def combinations(families):
+    "Yield each (family, model, task)."
     if "timm" in families: yield from (("timm", name, None) for name in load_family("timm").names())
     if "hf" in families: yield from (("hf", name, task) for task in ("classify", "lm") for name in load_family("hf").architectures(task))
 
 
-def on_meta(family, name, task):
-    "The number of parameters of the model as `rsg` would build it."
+def build_on_meta(family, name, task):
+    "Return the number of parameters of the model that `rsg` would build."
     import torch
 
     spec = resolve(Spec(model=f"{family}:{name}", task=task))
@@ -66,7 +66,7 @@ def on_meta(family, name, task):
         return sum(p.numel() for p in load_family(family).build(spec, "meta").model.parameters())
 
 
-# What makes a model small, where the configuration has it, and disagrees with nothing else: few layers, few experts, few features in them.
+# Values that make a configuration small and do not contradict each other: few layers, few experts with few features.
 NAMES = """num_hidden_layers num_layers n_layer n_layers encoder_layers decoder_layers num_encoder_layers num_decoder_layers depth"""
 LAYERS = dict.fromkeys(NAMES.split(), 2)
 FEW = dict(
@@ -77,7 +77,7 @@ FEW = dict(
 
 
 def shrunk(config, few):
-    "A configuration of the same kind, small in all of its parts."
+    "Return a configuration of the same kind that is small in all its parts."
     from transformers import PretrainedConfig
 
     own = vars(config)
@@ -88,14 +88,14 @@ def shrunk(config, few):
 
 @contextmanager
 def small_configs(few):
-    "While it lasts, transformers' configurations are small by default."
+    "Make transformers' default configurations small within the context."
     from transformers import AutoConfig
 
     usual = AutoConfig.for_model
 
     def small(arch, **more):
-        own, asked = usual(arch, **more), more.keys() - {"num_hidden_layers"}
-        return own if asked else shrunk(own, few | more)
+        default, options = usual(arch, **more), more.keys() - {"num_hidden_layers"}
+        return default if options else shrunk(default, few | more)
 
     AutoConfig.for_model = small
     try: yield
@@ -104,7 +104,7 @@ def small_configs(few):
 
 @contextmanager
 def few_blocks(blocks):
-    "While it lasts, timm's models have so few blocks, where they can be told."
+    "Make timm's models with few blocks within the context, if they have such arguments."
     import timm
 
     usual = timm.create_model
@@ -113,7 +113,7 @@ def few_blocks(blocks):
     finally: timm.create_model = usual
 
 
-# Each way to make a model small, the smallest first; the last one is the model as it is.
+# Ways to make a model small, the smallest first; the last one leaves the model as it is.
 WAYS = dict(
     timm=[(few_blocks, blocks, dict(size=size)) for blocks in (dict(depth=2), dict(depths=(1, 1, 1, 1)), dict(layers=(1, 1, 1, 1)), {})
           for size in (64, 128, None)],
@@ -122,8 +122,8 @@ WAYS = dict(
 )  # fmt: skip
 
 
-def looked_at(spec):
-    "The number of parameters, and whether a forward pass goes through, on the meta device."
+def try_forward(spec):
+    "Return the number of parameters, and True if a forward pass on the meta device works."
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -131,24 +131,24 @@ def looked_at(spec):
         params = sum(p.numel() for p in work.model.parameters())
         try: work.model(work.draw(2)[0])
         except Slow: raise
-        except Exception: return params, False  # what was left out was needed, or the meta device cannot do it
+        except Exception: return params, False  # a removed part was needed, or the meta device cannot do it
         return params, True
 
 
 @contextmanager
 def smallest(family, name, task):
-    "The spec of the smallest model of that name whose parts fit together, and while it lasts that model is what is built."
+    "Yield the spec of the smallest model of that name that works; within the context, that model is built."
     found = []
     for shrink, how, options in WAYS[family]:
         with shrink(how):
             try:
                 spec = resolve(Spec(model=f"{family}:{name}", task=task, **options))
-                params, goes = looked_at(spec)
+                params, works = try_forward(spec)
             except Slow: raise
-            except Exception: continue  # it cannot be had so small
+            except Exception: continue  # it does not work this small
             if params > MOST_PARAMS: continue
             found.append((shrink, how, spec))
-            if goes: break
+            if works: break
     else:
         found = found[:1]
     large = f"{family}:{name}: more than {MOST_PARAMS / 1e9:g} G parameters, however small: too large for this machine"
@@ -157,21 +157,22 @@ def smallest(family, name, task):
     with shrink(how): yield spec
 
 
-def step(family, name, task):
-    "One real training step. What goes wrong in it is said as `rsg` says it of a point."
-    from ready_steady_go.run.bench import _in_words
+def train_one_step(family, name, task):
+    "Run one real training step. Raise a `UserError` with the words of a failed point."
+    from ready_steady_go.run.bench import describe_error
     from ready_steady_go.training.workload import TrainStep, trouble
+    from ready_steady_go.truth.findings import finding
 
     with smallest(family, name, task) as spec:
         one = TrainStep(load_family(family).build(spec, "cpu"), "fp32", 2)
         try: one()
         except Slow: raise
-        except Exception as error: raise UserError(f"{family}:{name}: failed: {_in_words(error)}") from error
-        if wrong := trouble(one): raise UserError(wrong["text"])
+        except Exception as error: raise UserError(f"{family}:{name}: failed: {describe_error(error)}") from error
+        if found := trouble(one): raise UserError(finding(**found)["text"])
 
 
 def failures(what, do):
-    "Do it for each; returns [(family, name, task, reason, plain)] of those that did not work."
+    "Call `do` for each. Return [(family, name, task, reason, plain)] of the failures."
     bad, began = [], time.monotonic()
     for i, one in enumerate(what, 1):
         reason, is_plain = attempt(do, *one)
@@ -180,8 +181,8 @@ def failures(what, do):
     return bad
 
 
-def tell(title, what, bad):
-    "Print shares by family, and the reasons; returns the shares."
+def print_shares(title, what, bad):
+    "Print the shares by family and the reasons of the failures. Return the shares."
     shares = {}
     print(f"\n{title}")
     for family in dict.fromkeys(f for f, *_ in what):
@@ -194,7 +195,7 @@ def tell(title, what, bad):
 
 
 def about_this_machine():
-    "Device, versions and date in a line."
+    "Return device, versions and date in a line."
     import importlib.metadata as metadata
     from datetime import UTC, datetime
 
@@ -213,17 +214,17 @@ def main():
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGPROF, _alarm)
     print(about_this_machine())
-    everything = list(asked(arguments.families.split(",")))
-    bad = failures(everything, on_meta)
-    built = tell("built on the meta device", everything, bad)
+    everything = list(combinations(arguments.families.split(",")))
+    bad = failures(everything, build_on_meta)
+    built = print_shares("built on the meta device", everything, bad)
     lost = {b[:3] for b in bad}
     works = [w for w in everything if w not in lost]
     rng, families = random.Random(arguments.seed), list(dict.fromkeys(f for f, *_ in everything))
     each = {f: [w for w in works if w[0] == f] for f in families}
     n = arguments.sample // len(families)  # as many of each family
     sample = [w for f in families for w in rng.sample(each[f], min(len(each[f]), n))]
-    stuck = failures(sample, step)
-    tell("one training step", sample, stuck)
+    stuck = failures(sample, train_one_step)
+    print_shares("one training step", sample, stuck)
     steps, tracebacks = 1 - len(stuck) / max(1, len(sample)), sum(not b[-1] for b in bad + stuck)
     about = dict(n=len(everything), sample=len(sample), seed=arguments.seed, tracebacks=tracebacks)
     print(json.dumps(dict(built={f: round(share, 4) for f, share in built.items()}, steps=round(steps, 4), **about)))

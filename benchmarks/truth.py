@@ -1,15 +1,15 @@
-"""Is it true? rsg and a plain training loop that shares no code with it, in turns on the same device.
+"""Is the throughput true? rsg against a plain training loop that shares no code with it, in turns on the same device.
 
     python benchmarks/truth.py [--models resnet18,resnet50] [--bs 4] [--precision fp32,bf16] [--mode train,infer] [--turns 5] [--seconds 2]
 
-For each turn of a model, precision and mode two processes are started, the one that rsg measures in and one with the loop; how
-memory lies in a process is luck, and makes differences of 10 % between two that do the same. A turn times the model with rsg,
-loop, loop, rsg, and the same again: what slowly changes on the machine meanwhile cancels out. The loop draws a batch on the
-device, trains for a fixed time after a fixed warm-up, and waits for the device before each reading of the clock.
-Half of rsg's points look closer (split and profiler) when they have been timed, and half do not: `passes` is the ratio of
-their throughputs, which is 1 where the passes are outside of the timed part, and `cost` the share of a point's time that
-they took. Prints the ratio of the two throughputs, median and range over the turns for each workload; the last line is one
-JSON object. Exit 1 when a median is further from 1 than --within, or the passes cost more than 20 %.
+For each turn of a model, precision and mode two processes start: the one that rsg measures in, and one with the loop. How memory
+is placed in a process is chance, and makes differences of 10 % between two that do the same. A turn times the model with rsg,
+loop, loop, rsg, and the same again, so that slow changes of the machine cancel out. The loop draws a batch on the device, trains
+for a fixed time after a fixed warm-up, and waits for the device before each reading of the clock. Half of rsg's points run the
+passes (split and profiler) after they were timed, and half do not: `passes` is the ratio of their throughputs, which is 1 if the
+passes do not touch the timed part, and `cost` is their share of a point's time. Prints the ratio of the two throughputs, median
+and range over the turns for each workload; the last line is one JSON object. Exit 1 when a median is further from 1 than
+--within, or the passes cost more than 20 %.
 """
 
 import argparse
@@ -30,7 +30,7 @@ MODELS = "resnet18,resnet50,vit_tiny_patch16_224,mobilenetv3_small_100"
 
 
 def plain_loop(model_name, bs, precision, mode, seconds, warmup, device_name):
-    "A training loop as anybody would write it: for each line on stdin, prints the samples per second of another stretch."
+    "Run a plain training loop: for each line on stdin, print the samples per second of another measurement."
     import timm
     import torch
 
@@ -73,8 +73,8 @@ def plain_loop(model_name, bs, precision, mode, seconds, warmup, device_name):
         print(bs * steps / run(steps), flush=True)
 
 
-class Loop:
-    "The plain loop in a process of its own."
+class LoopProcess:
+    "The plain loop in its own process."
 
     def __init__(self, a, model, precision, mode):
         more = ["--device", a.device] if a.device else []
@@ -83,7 +83,7 @@ class Loop:
         self.process = subprocess.Popen([sys.executable, __file__, "--plain", model, *args, *more], **pipes)
 
     def throughput(self):
-        "Samples per second."
+        "Return the samples per second."
         print(file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline() or sys.exit("truth: the plain loop failed"))
 
@@ -91,7 +91,7 @@ class Loop:
         self.process.stdin.close(), self.process.wait()
 
 
-class Ours:
+class RsgProcess:
     "The process that rsg measures in."
 
     def __init__(self, a, model, precision, mode):
@@ -100,7 +100,7 @@ class Ours:
         self.spec, self.brief = replace(self.spec, bs=a.bs), True
 
     def throughput(self):
-        "Samples per second; every second point has its passes."
+        "Return the samples per second; every second point runs its passes."
         self.brief = not self.brief
         r = self.record = self.runner.point(self.spec, self.limits | dict(brief=self.brief))
         if not r.ok: sys.exit(f"truth: rsg has no result for {self.spec}: {r.outcome} {r.error}")
@@ -109,7 +109,7 @@ class Ours:
         return r.throughput
 
     def passes(self):
-        "Throughput of the points with passes over that of those without, and what the passes cost as a share of a point's time."
+        "Return the throughput with passes over that without, and the passes' share of a point's time."
         return statistics.median(self.rates[False]) / statistics.median(self.rates[True]), max(self.costs)
 
     def end(self):
@@ -117,22 +117,22 @@ class Ours:
 
 
 def turn(ours, loop):
-    "Mean throughput of rsg and of the loop over rsg, loop, loop, rsg, and the same again."
+    "Return the mean throughputs of rsg and of the loop over rsg, loop, loop, rsg, and the same again."
     rates = {ours: [], loop: []}
-    for who in (ours, loop, loop, ours) * 2: rates[who].append(who.throughput())
+    for process in (ours, loop, loop, ours) * 2: rates[process].append(process.throughput())
     return statistics.fmean(rates[ours]), statistics.fmean(rates[loop])
 
 
 def one_turn(a, workload):
-    "The ratio of the two throughputs, rsg's process ended, and its last record. Both processes are new: how memory lies in one is luck."
-    ours, loop = Ours(a, *workload), Loop(a, *workload)
+    "Return both throughputs of two new processes, and the ended one of rsg."
+    ours, loop = RsgProcess(a, *workload), LoopProcess(a, *workload)
     try: rate, plain = turn(ours, loop)
     finally: ours.end(), loop.end()
     return rate, plain, ours
 
 
 def turns(a, workload):
-    "The ratio of the two throughputs for each turn, a record, and what the passes do."
+    "Return the ratio of the two throughputs for each turn, a record, and the effect and cost of the passes."
     ratios, effects, costs = [], [], []
     for n in range(1, a.turns + 1):
         rate, plain, ours = one_turn(a, workload)
@@ -143,7 +143,7 @@ def turns(a, workload):
 
 
 def figures(ratios, passes):
-    "What is kept of a workload."
+    "Return the figures of a workload that are kept."
     median, lowest, highest = (round(f(ratios), 4) for f in (statistics.median, min, max))
     return dict(median=median, lowest=lowest, highest=highest, passes=round(passes[0], 4), cost=round(passes[1], 3))
 
@@ -152,14 +152,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--bs", type=int, default=4)
-    parser.add_argument("--precision", default="fp32", help="one or several of fp32, tf32, fp16, bf16")
+    parser.add_argument("--precision", default="fp32", help="some of fp32, tf32, fp16, bf16")
     parser.add_argument("--mode", default="train", help="train, infer or both")
     parser.add_argument("--device")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="timed, each time")
     parser.add_argument("--warmup", type=float, default=1.0, help="before the plain loop is timed, each time")
     parser.add_argument("--within", type=float, default=0.05, help="how far a median ratio may be from 1")
-    parser.add_argument("--plain", metavar="MODEL", help="be the plain loop: each line on stdin is answered")
+    parser.add_argument("--plain", metavar="MODEL", help="run the plain loop: answer each line on stdin")
     a = parser.parse_args()
     if a.plain: return plain_loop(a.plain, a.bs, a.precision, a.mode, a.seconds, a.warmup, a.device)
     results = {}

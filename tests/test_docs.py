@@ -46,7 +46,7 @@ def arguments(command):
 
 def accepted(args):
     "Parse arguments as rsg does, down to its commands; a mistake is an exception."
-    group, args = typer.main.get_command(cli.app), cli._spelled_out(args)
+    group, args = typer.main.get_command(cli.app), cli.with_backend(args)
     if args == ["--install-completion"]:  # would be done while it is parsed
         assert any(args[0] in p.opts for p in group.params)
         return

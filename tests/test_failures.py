@@ -59,16 +59,16 @@ START = "import ready_steady_go.training.families as f; f.__path__.append({folde
 
 @pytest.fixture
 def start(tmp_path):
-    "Starts a real child that knows the naughty family."
+    "Return a function that starts a real child with the naughty family."
     (tmp_path / "naughty.py").write_text(NAUGHTY)
     return lambda: Child((sys.executable, "-P", "-c", START.format(folder=str(tmp_path))))
 
 
 class Hasty(Runner):
-    "Waits 3 s for a sign of life of what hangs; on a busy machine everything else may take its time."
+    "A runner that waits only 3 s for the child that hangs; on a busy machine everything else may be slow."
 
-    def point(self, spec, limits, tell, sign_s):
-        return super().point(spec, limits, tell, 3.0 if (spec.model, spec.bs) == ("hangs", 4) else sign_s)
+    def point(self, spec, limits, on_beat, silence_s):
+        return super().point(spec, limits, on_beat, 3.0 if (spec.model, spec.bs) == ("hangs", 4) else silence_s)
 
 
 @pytest.mark.parametrize("name,outcome", ENDS.items())
@@ -92,7 +92,7 @@ def test_a_loss_that_is_no_number_is_no_result(start):
 
 
 class Stuck(Child):
-    "A child that neither answers nor can be ended, as one that waits for a lost GPU."
+    "A child that does not answer and cannot be ended, like one that waits for a lost GPU."
 
     def __init__(self): self.ended = False
 
@@ -113,7 +113,7 @@ def test_a_lost_gpu_ends_the_sweep_and_keeps_what_is_there(tmp_path):
 
 
 class Impatient(Child):
-    "Gives each request to end little time."
+    "A child that waits only briefly after each signal."
 
     def end(self, patience_s=0.2): return super().end(patience_s)
 

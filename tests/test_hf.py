@@ -1,4 +1,4 @@
-"transformers' models: published shapes, a seeded sample that trains a step, and one plain line for what cannot be had."
+"Models of transformers: published sizes, a seeded sample that trains a step, and one line for each mistake."
 
 import importlib.util
 import random
@@ -29,7 +29,7 @@ def test_a_friendly_name_has_the_published_parameters(name):
 
 
 @needs_transformers
-def test_distilbert_is_the_one_of_the_published_comparison():
+def test_distilbert_has_the_sizes_of_the_published_comparison():
     spec = resolve(Spec(model="distilbert-base-cased"))
     assert (spec.vocab, spec.classes, spec.task) == (28996, 3, "classify")
 
@@ -54,11 +54,11 @@ def test_flops_of_decoders(name):
 
 
 def tiny(name, task, **more):
-    "A model of few layers and a small vocabulary."
+    "Return the spec of a model with few layers and a small vocabulary."
     return resolve(Spec(model=f"hf:{name}", task=task, layers=2, vocab=512, seq_len=16, **more))
 
 
-# The architectures whose default is small enough for two shared cores, a seeded choice of which is trained.
+# Architectures that are small enough by default for two shared cores; a seeded choice of them is trained.
 LIGHT = (
     "albert bert big_bird bloom camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie flaubert fnet "
     "gpt2 ibert layoutlm longformer luke mamba megatron-bert mobilebert modernbert mpnet nystromformer openai-gpt opt rembert "
@@ -68,7 +68,7 @@ LIGHT = (
 
 @needs_transformers
 @pytest.mark.parametrize("name, task", [("vit", "classify"), ("whisper", "lm")])
-def test_what_is_not_of_text_alone_is_found_by_its_bare_name(name, task):
+def test_models_of_images_and_speech_are_found_by_name(name, task):
     spec = resolve(Spec(model=name, layers=1))
     assert (spec.family, spec.task, spec.size) == ("hf", task, 224 if name == "vit" else None)
     assert name in family.names()
@@ -96,22 +96,22 @@ def test_modes(name, task, mode):
 
 
 @needs_transformers
-def test_the_same_seed_draws_the_same_tokens_and_no_special_ones():
+def test_a_seed_decides_the_tokens_and_none_is_special():
     def batch(seed):
         work = family.build(tiny("bert", "classify", seed=seed), "cpu")
         torch.manual_seed(seed)
         return work.draw(8)[0]
 
     assert torch.equal(batch(0), batch(0)) and not torch.equal(batch(0), batch(1))
-    assert (batch(0) != 0).all()  # the padding
+    assert (batch(0) != 0).all()  # 0 is the padding
 
 
 @needs_transformers
 @pytest.mark.parametrize("name", ["bert-base", "gpt2", "llama-3.2-1b", "modernbert-base", "deberta-v3-base"])
-def test_a_step_reads_nothing_back(name):
+def test_a_step_reads_nothing_back_to_the_host(name):
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Readings(TorchDispatchMode):
+    class CountReads(TorchDispatchMode):
         n = 0
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -121,15 +121,15 @@ def test_a_step_reads_nothing_back(name):
     spec = resolve(Spec(model=name, layers=1, vocab=512, seq_len=16))
     step = TrainStep(family.build(spec, "cpu"), "fp32", 2)
     step()
-    with Readings() as seen: step()
+    with CountReads() as seen: step()
     assert seen.n == 0
 
 
 WRONG = {
     "too long": (dict(model="bert-base", seq_len=1000), "positions for 512"),
     "positions that begin later": (dict(model="roberta-base", seq_len=513), "positions for 512"),
-    "pixels": (dict(model="bert-base", size=224), "--size"),
-    "a task it does not have": (dict(model="hf:mamba", task="classify"), "--task classify"),
+    "an image size": (dict(model="bert-base", size=224), "--size"),
+    "a task that the architecture does not have": (dict(model="hf:mamba", task="classify"), "--task classify"),
     "flash without its package": (dict(model="bert-base", attention="flash", precision="bf16"), "--attention flash"),
     "a typo": (dict(model="bert-bsae"), "did you mean 'bert-base'"),
     "a typo in the family": (dict(model="hf:bert-bsae"), "did you mean 'hf:bert-base'"),
@@ -138,54 +138,55 @@ WRONG = {
 
 
 @needs_transformers
-@pytest.mark.parametrize("asked, words", WRONG.values(), ids=WRONG.keys())
-def test_a_mistake_is_one_line(asked, words):
-    with pytest.raises(UserError, match=words) as error: resolve(Spec(**asked))
+@pytest.mark.parametrize("options, words", WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_gives_an_error_of_one_line(options, words):
+    with pytest.raises(UserError, match=words) as error: resolve(Spec(**options))
     assert "\n" not in str(error.value)
 
 
 @needs_transformers
-def test_the_hub_out_of_reach_is_one_line(monkeypatch):
+def test_an_unreachable_hub_gives_an_error_of_one_line(monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="cannot be had from the hub") as error: resolve(Spec(model="hf:no-such-org/no-such-model"))
-    assert "\n" not in str(error.value) and "code of its own" not in str(error.value)
+    with pytest.raises(UserError, match="no configuration from the hub") as error: resolve(Spec(model="hf:no-such-org/no-such-model"))
+    assert "\n" not in str(error.value) and "its own code" not in str(error.value)
 
 
 @needs_transformers
-def test_a_configuration_as_it_lies_on_the_hub(monkeypatch):
-    "No network here: the configuration comes from where the hub's would."
+def test_a_model_on_the_hub(monkeypatch):
+    "There is no network here, so the hub's configuration is made locally."
     import transformers
 
-    asked = []
+    requested = []
 
     def hub(name, trust_remote_code):
-        asked.append((name, trust_remote_code))
+        requested.append((name, trust_remote_code))
         return transformers.BertConfig(num_hidden_layers=3, hidden_size=64, num_attention_heads=4, intermediate_size=96, num_labels=5)
 
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", hub)
     spec = resolve(Spec(model="hf:org/model", layers=2))
     assert (spec.model, spec.family, spec.classes, spec.task) == ("org/model", "hf", 5, "classify")
     assert len(family.build(spec, "cpu").model.bert.encoder.layer) == 2
-    assert set(asked) == {("org/model", False)}
+    assert set(requested) == {("org/model", False)}
 
 
-def test_without_transformers_it_says_what_to_install(monkeypatch):
+def test_without_transformers_the_error_names_the_package(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "transformers" else find(name, *more))
-    family._tables.cache_clear()
+    family._architectures_by_task.cache_clear()
     try:
         for name in "bert-base", "hf:bert-base", "hf:mamba", "hf:org/model":
             with pytest.raises(UserError, match="pip install 'ready_steady_go") as error: resolve(Spec(model=name))
             assert "\n" not in str(error.value)
         assert family.names() == list(family.FRIENDLY)
         with pytest.raises(UserError, match="no model 'mamba'"): resolve(Spec(model="mamba"))
-    finally: family._tables.cache_clear()
+    finally: family._architectures_by_task.cache_clear()
 
 
-def test_listing_the_friendly_names_loads_nothing():
-    code = "from ready_steady_go.commands.models import models_command as m; m(None); import sys; print(*{'torch', 'timm'} & {*sys.modules})"
+def test_listing_the_friendly_names_loads_no_torch():
+    code = "from ready_steady_go.commands.models import models_command; models_command(None)"
+    code += "; import sys; print(*{'torch', 'timm'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "" and any(line.split()[:1] == ["bert-base"] for line in lines)

@@ -19,12 +19,12 @@ from ready_steady_go.truth.flops import forward_flops, named_forward_flops
 SMALL = dict(layers=2, emb_dim=16, hid_dim=16, seq_len=10, vocab=60)
 
 
-def built(spec, device="cpu"):
-    "The number of parameters that the model really has."
+def built_parameters(spec, device="cpu"):
+    "Return the number of parameters of the built model."
     return sum(p.numel() for p in family.build(spec, device).model.parameters())
 
 
-def test_the_default_is_the_benchmarks_configuration():
+def test_the_defaults_are_those_of_rnn_benchmark():
     spec = resolve(Spec(model="lstm"))
     sizes = spec.cell, spec.layers, spec.emb_dim, spec.hid_dim, spec.tied, spec.seq_len, spec.optimizer, spec.lr, spec.clip
     assert sizes == ("LSTM", 1, 1024, 1024, False, 128, "adam", 2e-4, None)
@@ -35,7 +35,7 @@ def test_the_default_is_the_benchmarks_configuration():
 def test_parameters_and_flops_by_formula(more):
     spec = resolve(Spec(model="lstm", **more))
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[spec.cell]
-    with torch.device("meta"): assert built(spec, "meta") == family.parameters(spec)
+    with torch.device("meta"): assert built_parameters(spec, "meta") == family.parameter_count(spec)
     sizes = f"nlayers={spec.layers} emb={spec.emb_dim} hid={spec.hid_dim} vocab={spec.vocab}"
     assert forward_flops(spec) == spec.seq_len * named_forward_flops(sizes, family=spec.cell)  # words = samples x tokens
     inputs = [spec.emb_dim, *[spec.hid_dim] * (spec.layers - 1)]
@@ -53,7 +53,7 @@ def test_a_record_has_words_per_second():
 @pytest.mark.parametrize("mode", STEP_CLASSES)
 @pytest.mark.parametrize("model", family.names())
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_steps(model, mode, precision):
+def test_each_mode_and_precision_trains(model, mode, precision):
     sizes = SMALL if model == "lstm" else {k: v for k, v in SMALL.items() if k != "vocab"}
     spec = resolve(Spec(model=f"lstm:{model}", precision=precision, mode=mode, clip=0.1 if mode == "train" else None, **sizes))
     step = STEP_CLASSES[mode](family.build(spec, "cpu"), precision, 3)
@@ -61,8 +61,8 @@ def test_steps(model, mode, precision):
     assert trouble(step) is None
 
 
-class Readings(TorchDispatchMode):
-    "Counts values that are read back to the host."
+class CountReads(TorchDispatchMode):
+    "A counter of values that are read back to the host."
 
     n = 0
 
@@ -71,13 +71,13 @@ class Readings(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_an_fp16_step_with_adam_and_clipping_reads_nothing_back():
+def test_an_fp16_step_with_adam_and_clipping_reads_nothing_back_to_the_host():
     spec = resolve(Spec(model="lstm", precision="fp16", clip=0.1, **SMALL))
     step = TrainStep(family.build(spec, "cpu"), "fp16", 2)
     step()
-    with Readings() as seen: step()
+    with CountReads() as seen: step()
     assert seen.n == 0
-    with Readings() as seen: step(), step.loss.item()
+    with CountReads() as seen: step(), step.loss.item()
     assert seen.n == 1
 
 
@@ -91,10 +91,10 @@ def test_clipping_bounds_the_gradient():
 
 
 WRONG = {
-    "two sizes tied": (dict(model="lstm", tied=True, emb_dim=8), "--tied"),
+    "tied weights of two sizes": (dict(model="lstm", tied=True, emb_dim=8), "--tied"),
     "another task": (dict(model="lstm", task="classify"), "--task classify"),
     "a classifier's vocabulary": (dict(model="lstm:classifier", vocab=5), "--vocab"),
-    "pixels": (dict(model="lstm", size=224), "--size"),
+    "an image size": (dict(model="lstm", size=224), "--size"),
     "attention": (dict(model="lstm", attention="sdpa"), "--attention"),
     "an image model's cell": (dict(model="resnet18", cell="GRU"), "--cell"),
     "an image model's tokens": (dict(model="resnet18", seq_len=12), "--seq-len"),
@@ -103,14 +103,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("asked, words", WRONG.values(), ids=WRONG.keys())
-def test_a_mistake_is_one_line(asked, words):
-    with pytest.raises(UserError, match=words) as error: resolve(Spec(**asked))
+@pytest.mark.parametrize("options, words", WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_gives_an_error_of_one_line(options, words):
+    with pytest.raises(UserError, match=words) as error: resolve(Spec(**options))
     assert "\n" not in str(error.value)
 
 
-def test_what_is_not_asked_for_changes_no_key():
-    "Fields that came later are None where a family does not know them, and None is not part of a key."
+def test_unused_options_change_no_key():
+    "Newer fields are None where a family does not use them, and None is not part of a key."
     spec = resolve(Spec(model="resnet18"))
     new = "task seq_len attention cell layers emb_dim hid_dim tied vocab dropout clip lr".split()
     assert [getattr(spec, name) for name in new] == [None] * len(new)

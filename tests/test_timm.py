@@ -1,4 +1,4 @@
-"Every timm model has its configuration, and ten unlike ones do a real step."
+"Every timm model can be completed, and ten different ones train a step."
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from ready_steady_go.training.families import resolve
 from ready_steady_go.training.families import timm as family
 from ready_steady_go.training.workload import TrainStep, trouble
 
-# name: what it stands for, and the image size that its configuration names
-TEN = {
+# name: its kind, and the image size of its configuration
+ARCHITECTURES = {
     "resnet18": ("residual", 224),
     "vit_tiny_patch16_224": ("transformer", 224),
     "mobilenetv3_small_100": ("inverted residuals, hard swish", 224),
@@ -25,23 +25,23 @@ TEN = {
 
 
 def one_step(spec):
-    "A step on the CPU, as the bench does it."
+    "Return a step on the CPU after it has run once."
     set_precision(spec.precision)
     step = TrainStep(family.build(spec, "cpu"), spec.precision, spec.bs)
     step()
     return step
 
 
-@pytest.mark.parametrize("name", TEN)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_ten_architectures_train(name):
     spec = resolve(Spec(model=name, bs=2))
-    assert (spec.size, spec.classes) == (TEN[name][1], 1000)
+    assert (spec.size, spec.classes) == (ARCHITECTURES[name][1], 1000)
     step = one_step(spec)
     assert step.inputs.shape == (2, 3, spec.size, spec.size)
     assert trouble(step) is None
 
 
-def test_a_step_is_the_originals_sgd():
+def test_a_step_updates_as_the_originals_sgd():
     work = family.build(resolve(Spec(model="test_resnet", bs=2)), "cpu")
     step, weights = TrainStep(work, "fp32", 2), list(work.model.parameters())
     gradients = torch.autograd.grad(step.forward(), weights)
@@ -52,7 +52,7 @@ def test_a_step_is_the_originals_sgd():
     assert any((w != b).any() for w, b in zip(weights, before, strict=True))
 
 
-# Their outputs are features, tokens of them, and a picture of them; the last two in a smaller size than their own.
+# Outputs: features, tokens of features, a map of features. The last two models get a smaller size than their own.
 HEADLESS = {"eva02_tiny_patch14_224": None, "qwen3_vit_88m_enc": 224, "samvit_base_patch16": 256}
 
 
@@ -64,14 +64,14 @@ def test_a_model_without_a_classifier_trains_on_its_features(name):
     assert trouble(step) is None
 
 
-def test_every_name_is_complete():
+def test_every_name_can_be_completed():
     specs = [resolve(Spec(model=name)) for name in family.names()]
     assert len(specs) > 1000
     assert all(s.family == "timm" and s.size and s.channels and s.classes is not None for s in specs)
     assert {s.size for s in specs} >= {160, 224, 256, 384, 512}
 
 
-def test_the_batch_is_random_and_the_same_for_the_same_seed():
+def test_a_seed_decides_the_random_batch():
     def batch(seed):
         work = family.build(resolve(Spec(model="test_resnet", seed=seed)), "cpu")
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"Nothing crosses between host and device inside the timed region."
+"No data moves between host and device in the timed region."
 
 import pytest
 import torch
@@ -12,8 +12,8 @@ from ready_steady_go.training.families import timm as family
 from ready_steady_go.training.workload import TrainStep
 
 
-class Crossings(TorchDispatchMode):
-    "Collects operations that read a value back to the host, or move or make a tensor on another device."
+class Transfers(TorchDispatchMode):
+    "A list of the operations that read a value back to the host or make a tensor on another device."
 
     def __init__(self, device):
         super().__init__()
@@ -28,9 +28,9 @@ class Crossings(TorchDispatchMode):
         return out
 
 
-def crossings(step, device="cpu"):
-    "What crosses while a point is measured."
-    with Crossings(device) as mode:
+def transfers(step, device="cpu"):
+    "Return the transfers while a point is measured."
+    with Transfers(device) as mode:
         measure(step, 2, make_clock(torch.device(device)), n_batches=3, warmup_limit_s=0.01)
     assert mode.seen > 100
     return mode.found
@@ -38,23 +38,23 @@ def crossings(step, device="cpu"):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
-def test_a_measured_point_crosses_nothing(name, precision):
+def test_a_measured_point_has_no_transfers(name, precision):
     step = TrainStep(family.build(resolve(Spec(model=name)), "cpu"), precision, 2)
-    step()  # what happens once, before the first window, may ask the host
-    assert crossings(step) == []
+    step()  # the first step may read from the host: it is not timed
+    assert transfers(step) == []
 
 
-def test_the_check_finds_a_crossing():
+def test_the_check_finds_a_transfer():
     step = TrainStep(family.build(resolve(Spec(model="test_resnet")), "cpu"), "fp32", 2)
-    assert set(crossings(lambda: (step(), step.loss.item()))) == {"aten._local_scalar_dense.default"}
-    assert set(crossings(lambda: (step(), step.inputs[:1].to("meta")))) == {"aten._to_copy.default"}
+    assert set(transfers(lambda: (step(), step.loss.item()))) == {"aten._local_scalar_dense.default"}
+    assert set(transfers(lambda: (step(), step.inputs[:1].to("meta")))) == {"aten._to_copy.default"}
 
 
-def test_the_scaler_without_the_fused_optimizer_would_cross():
-    "Why FP16 has the fused SGD: any other makes the scaler read its verdict back on each step."
+def test_the_scaler_with_an_optimizer_that_is_not_fused_reads_back():
+    "FP16 uses a fused optimizer: any other makes the scaler read a value back in each step."
     step = TrainStep(family.build(resolve(Spec(model="test_resnet")), "cpu"), "fp16", 2)
     step.optimizer = torch.optim.SGD(step.work.model.parameters(), lr=1e-5)
-    assert "aten._local_scalar_dense.default" in crossings(step)
+    assert "aten._local_scalar_dense.default" in transfers(step)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; the same is shown on the CPU above")

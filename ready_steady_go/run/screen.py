@@ -164,7 +164,7 @@ def doubts(
         said.append(f"batch size {best.bs} was only looked at for a moment: --bs {best.bs} measures it until it is sure")
     return list(dict.fromkeys(said))
 
-# %% ../../nbs/run/06f_screen.ipynb #62e5081e
+# %% ../../nbs/run/06f_screen.ipynb #3a3bf0fc
 @dataclass
 class Screen:
     "Where results and progress are shown."
@@ -234,15 +234,24 @@ class Screen:
         if why:
             self.note(f"stopped: {why}")
 
+    def refused(self, records: Sequence[Record]) -> None:
+        "Show what this device cannot measure, each reason once."
+        if self.as_json:
+            self.out(*map(to_line, records))
+        for why in dict.fromkeys(r.error for r in records):
+            names = list(dict.fromkeys(f"{r.model} {r.precision}" for r in records if r.error == why))
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            self.note(f"skipped: {', '.join(names[:3])}{more}: {why}")
+
     def beat(self, spec: Spec, beat: dict) -> None:
         "Show what is happening right now."
         if self.quiet or not sys.stderr.isatty():
             return
         now = {"ready": "building the model", "compile": "compiling", "steady": "warming up"}.get(beat["phase"])
         now = now or f"{plus_minus(beat['throughput'], beat['ci95'])} samples/s after {beat['duration']:.1f} s"
-        self.fleet(f"{beat['phase']:<6}  {spec}: {now}")
+        self.progress(f"{beat['phase']:<6}  {spec}: {now}")
 
-    def fleet(self, text: str) -> None:
+    def progress(self, text: str) -> None:
         "A line to stderr that the next one takes away; only where somebody watches."
         if self.quiet or not sys.stderr.isatty():
             return

@@ -6,7 +6,7 @@
 __all__ = ['WHOLE', 'ON', 'OTHERS', 'KNOBS', 'FLAGS', 'LIKE', 'SHOWN', 'TITLES', 'Run', 'Suite', 'parse', 'shipped', 'find',
            'load']
 
-# %% ../../nbs/run/06h_suite_file.ipynb #306e79ab
+# %% ../../nbs/run/06h_suite_file.ipynb #f8c84225
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ from pathlib import Path
 from .screen import as_ms
 from ..spec.errors import UserError, did_you_mean
 from ..spec.options import PRECISIONS
-from ..spec.parse import parse_bs
+from ..spec.parse import parse_bs, parse_seconds
 from ..spec.spec import Spec
 from ..store.record import Record, plus_minus
 
@@ -116,7 +116,7 @@ def _combinations(table: dict, where: str) -> Iterator[Run]:
     for values in product(*table.values()):
         yield Run({key: value for key, value in zip(table, values) if value is not False}, where)
 
-# %% ../../nbs/run/06h_suite_file.ipynb #4c168997
+# %% ../../nbs/run/06h_suite_file.ipynb #02af6d2f
 def _number(data: dict, key: str, file: str) -> int | None:
     "A whole number of the whole suite, if it is there."
     value = data.get(key)
@@ -167,6 +167,8 @@ def parse(
             raise UserError(f"{file}: {_unknown(key, (*WHOLE, *OTHERS, *KNOBS))}")
     runs = [r for i, table in enumerate(tables, 1) for r in _combinations(data | table, f"{file}, run {i}")]
     about, repeats, budget = (str(mine[key]) if key in mine else "" for key in ("about", "repeats", "budget"))
+    if budget:
+        parse_seconds(budget, f"{file}: budget")
     epochs, steps = _number(mine, "epochs", file), _number(mine, "steps-per-epoch", file)
     return Suite(name, runs, about, repeats, _shown(mine, file), epochs, steps, budget or None)
 

@@ -1,4 +1,4 @@
-"The knobs of a training step: each does what it says, is told apart, and is refused in one line where it cannot work."
+"The options of a training step: each has its effect, makes another key, and is refused in one line where it cannot work."
 
 import json
 import shutil
@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from ready_steady_go.box.machine import Machine
-from ready_steady_go.commands.cli import _spelled_out
-from ready_steady_go.run import bench as room
-from ready_steady_go.run.campaign import remembered
-from ready_steady_go.run.request import parse_knobs, understand
+from ready_steady_go.commands.cli import main, with_backend
+from ready_steady_go.run import bench as bench_module
+from ready_steady_go.run.campaign import already_measured
 from ready_steady_go.spec.errors import UserError
-from ready_steady_go.spec.options import PRECISIONS
+from ready_steady_go.spec.options import SpecFields, options_of, read_value
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import Record, comparison_key, from_line, make_record, to_line
 from ready_steady_go.timing.measure import HostClock
-from ready_steady_go.timing.passes import passes, split
+from ready_steady_go.timing.passes import run_passes, time_parts
 from ready_steady_go.training.compiling import compile_failed, forget_compiled
 from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
@@ -27,7 +26,7 @@ from ready_steady_go.training.workload import TrainStep, Workload, optimizer_for
 from ready_steady_go.truth.flops import forward_flops
 
 ROOT, CPU = Path(__file__).resolve().parent.parent, torch.device("cpu")
-KNOBS = dict(
+STEP_OPTIONS = dict(
     layout="channels_last", fused=True, compile="eager", grad_accum=2, checkpointing=True, clip=1.0, channels=1, classes=7,
     optimizer="adamw", lr=0.5,
 )  # fmt: skip
@@ -44,14 +43,14 @@ def one_thread():
 
 
 def toy(spec=None, device="cpu", model=None):
-    "A workload that is built in no time, with what the spec says of its optimizer."
+    "Return a small workload with the optimizer and the clipping of the spec."
     model = model or nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
     draw = lambda bs: (torch.randn(bs, 3, 8, 8, device=device), torch.randint(10, (bs,), device=device))
     return Workload(model.to(device), draw, nn.functional.cross_entropy, spec and optimizer_for(spec), spec and spec.clip)
 
 
 class Toy:
-    "The family of it."
+    "A family that builds it."
 
     def __init__(self, model=None):
         self.model = model
@@ -62,123 +61,133 @@ class Toy:
 
 
 def measured(monkeypatch, model=None, **more):
-    "The record of a short point of the toy."
-    monkeypatch.setattr(room, "load", lambda name: Toy(model))
-    monkeypatch.setattr(room, "forward_flops", lambda spec, **more: None)
-    monkeypatch.setattr(room, "cpu_cores", lambda: 1)
+    "Return the record of a short point of the toy."
+    monkeypatch.setattr(bench_module, "load_family", lambda name: Toy(model))
+    monkeypatch.setattr(bench_module, "forward_flops", lambda spec, **more: None)
+    monkeypatch.setattr(bench_module, "cpu_cores", lambda: 1)
     spec = Spec(**(dict(model="toy", family="timm", size=8, bs=4, optimizer="sgd") | more))
-    return room.Bench("cpu").point(spec, n_batches=4, warmup_limit_s=0.01)
+    return bench_module.Bench("cpu").point(spec, n_batches=4, warmup_limit_s=0.01)
 
 
-def spelled(*args):
-    "What the spec of a command line says."
-    options = dict(zip((a.removeprefix("--").replace("-", "_") for a in args[::2]), args[1::2]))
-    nothing = dict.fromkeys(("size", "n_seconds", "n_batches", "device", "budget")) | dict(run_number="1", seed="0", out="x.jsonl")
-    mode = options.pop("mode", "train")
-    return understand(["timm:test_vit"], "4", dict.fromkeys(PRECISIONS, False), **nothing, mode=mode, knobs=options).specs[0]
+def typed(*args):
+    "Return the spec of a few options, as they are typed."
+    rows = {row.name: row for row in options_of(SpecFields).values()}
+    values = {rows[name].field: read_value(rows[name], text) for name, text in zip(args[::2], args[1::2], strict=True)}
+    return Spec(model="timm:test_vit", bs=4, **values)
 
 
-# What a tired person types, and a word of the answer.
+# Options as typed, and words of the error.
 WRONG = {
     "a layout of another library": (("--layout", "nhcw"), "did you mean 'nchw'"),
-    "a trace that learns": (("--torchscript", True), "--mode infer"),
-    "traced and compiled": (("--torchscript", True, "--compile", "eager", "--mode", "infer"), "leave one out"),
-    "accumulating nothing": (("--mode", "infer", "--grad-accum", "4"), "--grad-accum: it says nothing to --mode infer"),
-    "no batches": (("--grad-accum", "0"), "at least 1"),
-    "saving what is not kept": (("--mode", "forward", "--checkpointing", True), "--checkpointing: it says nothing"),
-    "an optimizer at rest": (("--mode", "infer", "--optimizer", "adam"), "--optimizer: it says nothing to --mode infer"),
-    "a rate at rest": (("--mode", "infer", "--lr", "0.1"), "--lr: it says nothing"),
-    "fused at rest": (("--mode", "infer", "--fused", True), "--fused: it says nothing"),
-    "clipped at rest": (("--mode", "infer", "--clip", "1"), "--clip: it says nothing"),
-    "no backend": (("--compile", ""), "it takes a backend"),
-    "a backend with a space": (("--compile", "inductor max-autotune"), "it takes a backend"),
+    "a trace that trains": (("--torchscript", True), "--mode infer"),
+    "traced and compiled": (("--torchscript", True, "--compile", "eager", "--mode", "infer"), "use one"),
+    "accumulation without training": (("--mode", "infer", "--grad-accum", "4"), "--grad-accum has no effect with --mode infer"),
+    "no batch to accumulate": (("--grad-accum", "0"), "at least 1"),
+    "checkpointing without a backward pass": (("--mode", "forward", "--checkpointing", True), "--checkpointing has no effect"),
+    "fused without training": (("--mode", "infer", "--fused", True), "--fused has no effect"),
+    "clipping without training": (("--mode", "infer", "--clip", "1"), "--clip has no effect"),
+    "no backend": (("--compile", ""), "expected a backend"),
+    "a backend with a space": (("--compile", "inductor max-autotune"), "expected a backend"),
     "a backend with a typo": (("--compile", "inductr"), "did you mean 'inductor'"),
-    "a mode as a backend": (("--compile", "max-autotune"), "write inductor:max-autotune"),
-    "a mode of none": (("--compile", "aot_eager:default"), "only inductor has modes"),
+    "a mode as a backend": (("--compile", "max-autotune"), "use --compile inductor:max-autotune"),
+    "a mode of a backend without modes": (("--compile", "aot_eager:default"), "only inductor has modes"),
     "no such mode": (("--compile", "inductor:max"), "inductor has no mode 'max'"),
-    "fused without a form": (("--fused", True, "--optimizer", "rmsprop"), "no fused rmsprop on cpu"),
-    "a graph of a CPU": (("--cuda-graph", True), "it takes a GPU"),
-    "a graph of graphs": (("--cuda-graph", True, "--compile", "inductor:reduce-overhead"), "by itself"),
-    "a graph that recomputes": (("--cuda-graph", True, "--checkpointing", True), "leave one out"),
+    "an optimizer without a fused form": (("--fused", True, "--optimizer", "rmsprop"), "no fused rmsprop on cpu"),
+    "a CUDA graph on a CPU": (("--cuda-graph", True), "it needs a GPU"),
+    "a CUDA graph twice": (("--cuda-graph", True, "--compile", "inductor:reduce-overhead"), "already captures CUDA graphs"),
+    "a CUDA graph with checkpointing": (("--cuda-graph", True, "--checkpointing", True), "use one"),
     "no channels": (("--channels", "0"), "--channels"),
-    "classes of a word": (("--classes", "ten"), "--classes"),
-    "attention of images": (("--attention", "flash"), "--attention: it says nothing to timm"),
-    "the seventh channel": (("--channels", "-7"), "--channels"),
+    "classes that are no number": (("--classes", "ten"), "--classes"),
+    "attention for images": (("--attention", "flash"), "--attention: timm models do not use it"),
+    "negative channels": (("--channels", "-7"), "--channels"),
 }
 
 
 @pytest.mark.parametrize("args,words", WRONG.values(), ids=WRONG.keys())
-def test_what_cannot_work_is_refused_in_one_line(args, words):
-    with pytest.raises(UserError) as refusal:
-        check_knobs(resolve(spelled(*args)), CPU)
-    assert words in str(refusal.value) and "\n" not in str(refusal.value)
+def test_an_option_that_cannot_work_gives_an_error_of_one_line(args, words):
+    with pytest.raises(UserError) as error:
+        check_knobs(resolve(typed(*args)), CPU)
+    assert words in str(error.value) and "\n" not in str(error.value)
 
 
 TEXT = {
-    "words have no channels": (dict(model="lstm", channels=3), "--channels: it says nothing"),
-    "words have no layout": (dict(model="lstm", layout="channels_last"), "sees none"),
-    "the next token has no classes": (dict(model="lstm", classes=3), "--classes: it says nothing"),
-    "recurrent layers keep everything": (dict(model="lstm", checkpointing=True), "no way to compute"),
+    "channels of tokens": (dict(model="lstm", channels=3), "--channels: lstm models do not use it"),
+    "a layout of tokens": (dict(model="lstm", layout="channels_last"), "has no images"),
+    "classes of the next token": (dict(model="lstm", classes=3), "--classes: lstm:lstm does not use it"),
+    "checkpointing of recurrent layers": (dict(model="lstm", checkpointing=True), "cannot recompute"),
 }
 
 
-@pytest.mark.parametrize("asked,words", TEXT.values(), ids=TEXT.keys())
-def test_what_says_nothing_to_a_model_of_text(asked, words):
+@pytest.mark.parametrize("options,words", TEXT.values(), ids=TEXT.keys())
+def test_a_model_of_text_refuses_what_it_does_not_use(options, words):
     with pytest.raises(UserError, match=words):
-        check_knobs(resolve(Spec(**asked)), CPU)
+        check_knobs(resolve(Spec(**options)), CPU)
 
 
-def test_a_model_of_words_by_transformers_refuses_what_is_of_images():
+def test_a_model_of_transformers_refuses_what_it_does_not_use():
     pytest.importorskip("transformers")
-    for asked in dict(channels=3), dict(layout="channels_last"), dict(task="lm", classes=3):
-        with pytest.raises(UserError, match="leave it out|--vocab"):
-            check_knobs(resolve(Spec(model="hf:bert", layers=1, **asked)), CPU)
+    for options in dict(channels=3), dict(layout="channels_last"), dict(task="lm", classes=3):
+        with pytest.raises(UserError, match="remove it|--vocab"):
+            check_knobs(resolve(Spec(model="hf:bert", layers=1, **options)), CPU)
 
 
-def test_what_can_work_is_let_through():
-    check_knobs(resolve(spelled("--layout", "nhwc", "--checkpointing", True, "--compile", "aot_eager", "--fused", True)), CPU)
-    check_knobs(resolve(spelled("--mode", "infer", "--torchscript", True)), CPU)
+def test_options_that_work_are_accepted():
+    check_knobs(resolve(typed("--layout", "nhwc", "--checkpointing", True, "--compile", "aot_eager", "--fused", True)), CPU)
+    check_knobs(resolve(typed("--mode", "infer", "--torchscript", True)), CPU)
 
 
 def test_compile_alone_means_inductor():
-    assert _spelled_out(["--compile", "--fp16"]) == ["--compile", "inductor", "--fp16"]
-    assert _spelled_out(["--fp16", "--compile"]) == ["--fp16", "--compile", "inductor"]
-    for typed in ["--compile", "eager"], ["--compile=eager", "--fp16"], ["--fp16"]:
-        assert _spelled_out(typed) == typed
-    assert parse_knobs(dict(compile="inductor:Max", layout="Channels-Last")) == dict(compile="inductor:Max", layout="channels_last")
+    assert with_backend(["--compile", "--fp16"]) == ["--compile", "inductor", "--fp16"]
+    assert with_backend(["--fp16", "--compile"]) == ["--fp16", "--compile", "inductor"]
+    for args in ["--compile", "eager"], ["--compile=eager", "--fp16"], ["--fp16"]:
+        assert with_backend(args) == args
 
 
-def test_the_heading_says_which_knobs_are_on():
+def test_a_backend_keeps_its_case_and_a_layout_does_not():
+    spec = typed("--compile", "inductor:Max", "--layout", "Channels-Last")
+    assert (spec.compile, spec.layout) == ("inductor:Max", "channels_last")
+
+
+@pytest.mark.parametrize("option,value", [("--optimizer", "adam"), ("--lr", "0.1")])
+def test_an_optimizer_without_training_is_refused(option, value, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["--model", "timm:test_vit", "--bs", "4", "--mode", "infer", option, value])
+    out, err = capsys.readouterr()
+    assert (left.value.code, out, err.count("\n")) == (2, "", 1) and option in err and "--mode infer" in err
+
+
+def test_the_heading_names_the_options_that_are_on():
     assert str(Spec(model="x")) == "x fp32"
     assert str(Spec(model="x", precision="fp16", fused=True, optimizer="sgd", layout="channels_last")) == "x fp16 channels_last"
-    said = str(Spec(model="x", bs=8, compile="eager", fused=True, optimizer="adamw", clip=1.0, grad_accum=2, checkpointing=True))
-    assert said == "x fp32 fused adamw clip 1 grad-accum 2 checkpointing compile eager at batch size 8"
+    heading = str(Spec(model="x", bs=8, compile="eager", fused=True, optimizer="adamw", clip=1.0, grad_accum=2, checkpointing=True))
+    assert heading == "x fp32 adamw clip 1 grad-accum 2 checkpointing compile eager fused at batch size 8"
 
 
-# Told apart
+# Keys
 
 
 MACHINE = Machine(device="cpu", device_name="a CPU")
 
 
-@pytest.mark.parametrize("knob", [*KNOBS, *INFER])
-def test_a_knob_makes_another_key_and_is_not_resumed_from(knob):
-    spec = Spec(model="x", bs=4, optimizer="sgd", mode="infer" if knob in INFER else "train")
-    turned = replace(spec, **{knob: (KNOBS | INFER)[knob]})
-    done = make_record(turned, MACHINE, outcome="oom", run_number=1)
+@pytest.mark.parametrize("name", [*STEP_OPTIONS, *INFER])
+def test_each_option_makes_another_key_and_is_not_resumed_from(name):
+    spec = Spec(model="x", bs=4, optimizer="sgd", mode="infer" if name in INFER else "train")
+    changed = replace(spec, **{name: (STEP_OPTIONS | INFER)[name]})
+    done = make_record(changed, MACHINE, outcome="oom", run_number=1)
     limits = dict(n_seconds=None, n_batches=None, run_number=1)
     assert comparison_key(done) != make_record(spec, MACHINE).key
-    assert remembered([done], spec, MACHINE, limits) == []
-    assert remembered([done], replace(turned, bs=None), MACHINE, limits) == [done]
+    assert already_measured([done], spec, MACHINE, limits) == []
+    assert already_measured([done], replace(changed, bs=None), MACHINE, limits) == [done]
     assert from_line(to_line(done)) == done
 
 
-def test_fused_because_of_fp16_is_not_another_key():
+def test_fused_for_fp16_makes_no_other_key():
     keys = {make_record(Spec(model="x", precision="fp16", optimizer="sgd", fused=f), MACHINE).key for f in (None, True)}
     assert len(keys) == 1
 
 
-def test_journals_from_before_the_knobs_are_read_and_keep_their_keys():
+def test_journals_without_these_fields_are_read_and_keep_their_keys():
     new = ("fused", "torchscript", "cuda_graph", "graph_breaks")
     lines = [line for file in (ROOT / "benchmarks/results").glob("*.jsonl") for line in file.read_text().splitlines()]
     old = [json.loads(line) for line in lines if "schema" in line[:12]]
@@ -192,11 +201,11 @@ def test_journals_from_before_the_knobs_are_read_and_keep_their_keys():
         assert comparison_key(record) == row["key"]
 
 
-def test_the_record_holds_every_knob():
+def test_the_record_has_every_field_of_the_spec():
     assert {f.name for f in fields(Spec)} <= {f.name for f in fields(Record)}
 
 
-# Doing what it says
+# Effects
 
 
 def test_checkpointing_keeps_less_and_channels_last_has_other_strides():
@@ -220,7 +229,7 @@ def test_channels_classes_and_optimizer_reach_the_model():
     assert (type(step.optimizer), group["lr"], group["fused"], step.work.clip) == (torch.optim.AdamW, 0.25, True, 1.0)
 
 
-def test_what_an_own_model_brings_is_not_called_by_another_name():
+def test_the_optimizer_of_an_own_model_is_not_recorded_as_another():
     work = replace(toy(), optimizer=lambda model, fused: torch.optim.Adam(model.parameters(), lr=0.5))
     own = Spec(model="mine", family="my_models", bs=4)
     assert type(make_step(work, own).optimizer) is torch.optim.Adam
@@ -229,22 +238,22 @@ def test_what_an_own_model_brings_is_not_called_by_another_name():
             make_step(work, replace(own, **more))
 
 
-def test_knobs_do_not_change_the_arithmetic_that_is_counted():
+def test_options_do_not_change_the_counted_flops():
     spec = resolve(Spec(model="timm:test_vit", size=32, bs=4))
     one = forward_flops(spec)
-    turned = replace(spec, **{k: v for k, v in KNOBS.items() if k not in ("channels", "classes")})
-    assert forward_flops(turned) == one == forward_flops(replace(spec, mode="infer", torchscript=True))
+    changed = replace(spec, **{k: v for k, v in STEP_OPTIONS.items() if k not in ("channels", "classes")})
+    assert forward_flops(changed) == one == forward_flops(replace(spec, mode="infer", torchscript=True))
     assert forward_flops(resolve(replace(spec, model="timm:test_vit", classes=7))) < one
 
 
-def test_a_step_of_accumulation_counts_every_sample(monkeypatch):
+def test_an_accumulated_step_counts_every_sample(monkeypatch):
     record = measured(monkeypatch, grad_accum=3)
     assert (record.outcome, record.bs, record.grad_accum, record.n_items) == ("ok", 4, 3, 4 * 4 * 3)
     assert record.throughput == pytest.approx(record.n_items / record.duration, rel=1e-4)
 
 
 class Ticking:
-    "A step whose parts last 3, 6 and 1 ms on a clock that it moves itself."
+    "A step with its own clock, on which its parts last 3, 6 and 1 ms."
 
     whole, grad_accum = False, 3
 
@@ -266,25 +275,25 @@ class Ticking:
         self.now += 0.001
 
 
-def test_the_parts_of_an_accumulated_step_are_those_of_the_whole_cycle():
+def test_the_parts_of_an_accumulated_step_cover_all_its_batches():
     step = Ticking()
-    parts = split(step, step, 5)
+    parts = time_parts(step, step, 5)
     assert (parts.forward_ms, parts.backward_ms, parts.optimizer_ms) == pytest.approx((9, 18, 1))
 
 
 # Compiled
 
 
-def test_compiling_is_recorded_apart(monkeypatch):
+def test_compile_time_is_recorded_separately(monkeypatch):
     record = measured(monkeypatch, compile="aot_eager")
     assert (record.outcome, record.graph_breaks, record.compile) == ("ok", 0, "aot_eager")
-    assert record.compile_s > record.first_step_s  # what the first step after it takes is a step, and no compiler
+    assert record.compile_s > record.first_step_s  # the first step after it does not compile
     assert not [f for f in record.findings if f["code"] == "recompiled"]
     assert measured(monkeypatch).compile_s is None
 
 
-class Breaking(nn.Sequential):
-    "Python between two pieces of graph."
+class GraphBreak(nn.Sequential):
+    "A model with Python between two compiled parts."
 
     def forward(self, x):
         out = super().forward(x)
@@ -292,16 +301,16 @@ class Breaking(nn.Sequential):
         return out * 1.0
 
 
-def plain(kind):
+def small_model(kind):
     return kind(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
 
 
 def test_graph_breaks_are_counted(monkeypatch):
-    assert measured(monkeypatch, plain(Breaking), compile="eager").graph_breaks == 1
+    assert measured(monkeypatch, small_model(GraphBreak), compile="eager").graph_breaks == 1
 
 
-class Restless(nn.Sequential):
-    "Another constant on each call: compiled again each time, until torch gives up."
+class NeverSettled(nn.Sequential):
+    "A model with another constant in each call: torch compiles it each time, until it gives up."
 
     calls = 0
 
@@ -310,15 +319,17 @@ class Restless(nn.Sequential):
         return super().forward(x) * float(self.calls)
 
 
-def test_compiling_in_the_timed_part_is_told(monkeypatch):
-    record = measured(monkeypatch, plain(Restless), compile="eager")
-    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [room.RESTLESS]
-    monkeypatch.setattr(room, "settle", lambda step, wait: (0.0, True))
-    record = measured(monkeypatch, plain(Restless), compile="eager")
-    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [room.AGAIN]
+def test_compiling_while_steps_are_timed_is_a_finding(monkeypatch):
+    record = measured(monkeypatch, small_model(NeverSettled), compile="eager")
+    (text,) = [f["text"] for f in record.findings if f["code"] == "recompiled"]
+    assert "on each of the first steps" in text
+    monkeypatch.setattr(bench_module, "settle", lambda step, wait: (0.0, True))
+    record = measured(monkeypatch, small_model(NeverSettled), compile="eager")
+    (text,) = [f["text"] for f in record.findings if f["code"] == "recompiled"]
+    assert "again while steps were timed" in text
 
 
-def test_a_compiler_that_is_missing_is_named(monkeypatch):
+def test_the_error_names_a_missing_compiler(monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx: (None, 'g++')")
 
@@ -328,7 +339,7 @@ def test_a_compiler_that_is_missing_is_named(monkeypatch):
     assert "apt-get install g++" in record.error and "\n" not in record.error
 
 
-LAST_WORDS = {
+COMPILER_ERRORS = {
     "Failed to find C compiler": "gcc",
     "Cannot find a working triton installation": "pip install triton",
     "fatal error: Python.h: No such file": "python3-dev",
@@ -336,15 +347,15 @@ LAST_WORDS = {
 }
 
 
-@pytest.mark.parametrize("said,remedy", LAST_WORDS.items())
-def test_other_failures_of_a_compiler(said, remedy):
-    assert remedy in str(compile_failed(RuntimeError(said), "inductor"))
+@pytest.mark.parametrize("error,remedy", COMPILER_ERRORS.items())
+def test_other_errors_of_a_compiler(error, remedy):
+    assert remedy in str(compile_failed(RuntimeError(error), "inductor"))
 
 
-def test_a_machine_without_a_compiler_is_told_before_anything_is_built(monkeypatch):
+def test_a_missing_compiler_is_found_before_a_model_is_built(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"apt-get install g\+\+"):
-        check_knobs(resolve(spelled("--compile", "inductor")), CPU)
+        check_knobs(resolve(typed("--compile", "inductor")), CPU)
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor on a CPU needs g++")
@@ -361,7 +372,7 @@ def test_inductor_computes_the_same():
 # Traced
 
 
-def test_a_trace_gives_what_the_model_gives(monkeypatch):
+def test_a_trace_is_a_valid_point(monkeypatch):
     record = measured(monkeypatch, mode="infer", torchscript=True, precision="bf16")
     assert (record.outcome, record.torchscript, record.forward_ms) == ("ok", True, None)
 
@@ -371,33 +382,33 @@ def test_a_model_that_cannot_be_traced_is_a_failed_point(monkeypatch):
         def forward(self, x):
             return str(x)
 
-    record = measured(monkeypatch, plain(Texts), mode="infer", torchscript=True)
-    assert record.outcome == "failed:TorchscriptFailed" and "leave it out" in record.error
+    record = measured(monkeypatch, small_model(Texts), mode="infer", torchscript=True)
+    assert record.outcome == "failed:TorchscriptFailed" and "remove --torchscript" in record.error
 
 
 # Captured
 
 
-class Paper:
-    "What of `torch.cuda` a capture uses; a replay does again what was done while it captured."
+class FakeCuda:
+    "The parts of `torch.cuda` that a capture uses. It lists what it is asked to do."
 
     def __init__(self):
-        self.said, self.replayed = [], None
+        self.calls = []
 
     def Stream(self): return self
     def current_stream(self): return self
-    def wait_stream(self, other): self.said.append("wait")
+    def wait_stream(self, other): self.calls.append("wait")
     def CUDAGraph(self): return self
-    def replay(self): self.said.append("replay")
+    def replay(self): self.calls.append("replay")
 
-    def stream(self, stream): return Noting(self, "side")
-    def graph(self, graph): return Noting(self, "capture")
+    def stream(self, stream): return FakeContext(self, "side")
+    def graph(self, graph): return FakeContext(self, "capture")
 
 
-class Noting:
+class FakeContext:
     def __init__(self, cuda, name): self.cuda, self.name = cuda, name
-    def __enter__(self): self.cuda.said.append(self.name)
-    def __exit__(self, *error): self.cuda.said.append(f"end of {self.name}")
+    def __enter__(self): self.cuda.calls.append(self.name)
+    def __exit__(self, *error): self.cuda.calls.append(f"end of {self.name}")
 
 
 def captured(precision, calls):
@@ -406,43 +417,43 @@ def captured(precision, calls):
     for name in ("forward", "backward", "apply"):
         inner = getattr(step, name)
         setattr(step, name, lambda *args, name=name, inner=inner: calls.append(name) or inner(*args))
-    cuda = Paper()
+    cuda = FakeCuda()
     return Captured(step, cuda), cuda
 
 
 @pytest.mark.parametrize("precision,outside", [("fp32", []), ("bf16", []), ("fp16", ["apply"])])
-def test_a_capture_holds_the_step_and_leaves_the_scalers_verdict_outside(precision, outside):
+def test_a_capture_holds_the_step_but_not_the_scalers_decision(precision, outside):
     calls = []
     step, cuda = captured(precision, calls)
     step()
-    assert cuda.said == ["wait", "side", "end of side", "wait", "capture", "end of capture", "replay"]
-    assert calls[9:] == ["forward", "backward"] + (["apply"] if not outside else []) + outside  # after three to warm up
-    del calls[:], cuda.said[:]
+    assert cuda.calls == ["wait", "side", "end of side", "wait", "capture", "end of capture", "replay"]
+    assert calls[9:] == ["forward", "backward"] + (["apply"] if not outside else []) + outside  # after three warm-up steps
+    del calls[:], cuda.calls[:]
     step()
-    assert (cuda.said, calls) == (["replay"], outside)
+    assert (cuda.calls, calls) == (["replay"], outside)
 
 
-def test_a_capture_has_no_parts(monkeypatch):
+def test_a_captured_step_is_not_split_into_parts(monkeypatch):
     calls = []
     step, _ = captured("fp32", calls)
     step()
-    from ready_steady_go.timing import passes as page
+    from ready_steady_go.timing import passes as passes_module
     from ready_steady_go.timing.measure import Measurement
 
-    monkeypatch.setattr(page, "busy", lambda *args: 1.0)
-    found, _ = passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
+    monkeypatch.setattr(passes_module, "busy_share", lambda *args: 1.0)
+    found, _ = run_passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
     assert "forward_ms" not in found and found["busy"] == 1.0
 
 
-def test_what_cannot_be_captured_is_one_line():
+def test_a_failed_capture_gives_an_error_of_one_line():
     step, cuda = captured("fp32", [])
 
-    class Refusing(Noting):
+    class RefusingContext(FakeContext):
         def __exit__(self, *error):
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nCompile with ...")
 
-    cuda.graph = lambda graph: Refusing(cuda, "capture")
-    with pytest.raises(RuntimeError, match="--cuda-graph: a step cannot be captured .*leave it out") as error:
+    cuda.graph = lambda graph: RefusingContext(cuda, "capture")
+    with pytest.raises(RuntimeError, match="--cuda-graph: a step cannot be captured .*remove --cuda-graph") as error:
         step()
     assert "\n" not in str(error.value)
 
@@ -450,7 +461,7 @@ def test_what_cannot_be_captured_is_one_line():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_graph_trains_as_the_step_does(precision, optimizer):
+def test_a_captured_step_trains_as_the_step_does(precision, optimizer):
     def weights(**more):
         spec = Spec(model="toy", bs=4, precision=precision, optimizer=optimizer, lr=0.01, grad_accum=2, **more)
         torch.manual_seed(0)
