@@ -60,7 +60,7 @@ child.main()
 
 
 def measured(tmp_path, capfd, loss, **limits):
-    "Exit code, records and output of a run with this loss."
+    "Return exit code, records and output of a run with this loss."
     child = lambda: Child((sys.executable, "-c", CHILD.format(loss=loss)))
     request = Request([Spec(model="mine")], [4], None, dict(run_number=1) | limits, "cpu", Journal(tmp_path / "x.jsonl"))
     code = run(request, Screen(), time.monotonic(), Runner("cpu", child))
@@ -68,7 +68,7 @@ def measured(tmp_path, capfd, loss, **limits):
 
 
 def codes(record):
-    "The codes of the findings, without the one that other tests at the same time cause."
+    "Return the codes of the findings, without the one that other tests at the same time cause."
     return [f["code"] for f in record.findings or [] if f["code"] != "cores_shared"]
 
 
@@ -133,7 +133,7 @@ def test_passes_that_fail_keep_the_throughput(monkeypatch):
 
 
 def rsg(*args, cwd, **env):
-    "A run to its end."
+    "Run rsg to its end."
     command = [sys.executable, "-m", "ready_steady_go", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, env=os.environ | env)
 
@@ -179,7 +179,7 @@ class Provider(BaseHTTPRequestHandler):
 
 @pytest.fixture(params=[200, 401])
 def provider(request):
-    "A provider that answers with this status."
+    "Yield a provider that answers with this status."
     server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
     server.asked, server.code = [], request.param
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

@@ -7,7 +7,7 @@ __all__ = ['COMPILED_WHILE_TIMED', 'NEVER_SETTLED', 'MAX_CLOCK_DIFFERENCE', 'BEA
            'steadiness_findings', 'compile_findings', 'clock_findings', 'sustained_part', 'soak_sensors', 'Heartbeat',
            'compile_step', 'describe_error', 'outcome_of', 'box_ceiling', 'Bench']
 
-# %% ../../nbs/run/06a_bench.ipynb #d32aee40
+# %% ../../nbs/run/06a_bench.ipynb #18faa6d0
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +46,7 @@ from ..truth.flops import forward_flops
 from ..truth.guard import verdict_fields
 from ..truth.health import contention
 
-# %% ../../nbs/run/06a_bench.ipynb #b6ca567b
+# %% ../../nbs/run/06a_bench.ipynb #550000e9
 class TimedRegion:
     "The readings on both sides of the timed part."
 
@@ -80,7 +80,7 @@ class TimedRegion:
         energy = dict(energy_j=joules, energy_from=source, joules_per_step=each, samples_per_joule=each and m.bs / each)
         return dict(wall_ms=self.wall_s / n * 1e3, **energy, **self.memory.read())
 
-# %% ../../nbs/run/06a_bench.ipynb #c1f4e8c4
+# %% ../../nbs/run/06a_bench.ipynb #3393872a
 def _how_well_known(m: Measurement) -> str:
     "Return how well a throughput is known, as the end of a sentence."
     if m.throughput_ci95 is None:
@@ -101,7 +101,7 @@ def steadiness_findings(
     longer = "--n-batches 12" if m.step_ms > 2000 else "--n-seconds 30"
     return [dict(code="unsteady", known=_how_well_known(m), longer=longer)]
 
-# %% ../../nbs/run/06a_bench.ipynb #7d9c4557
+# %% ../../nbs/run/06a_bench.ipynb #3813e53d
 COMPILED_WHILE_TIMED = dict(code="recompiled", when="compiled again while steps were timed", effect="the throughput includes compile time")
 NEVER_SETTLED = dict(
     code="recompiled", when="compiled on each of the first steps and will soon give up", effect="most timed steps were not compiled"
@@ -114,7 +114,7 @@ def compile_findings(
     "Return a finding if torch.compile worked during the timed part."
     return [] if counts[0] == counts[1] else [COMPILED_WHILE_TIMED]
 
-# %% ../../nbs/run/06a_bench.ipynb #63d23785
+# %% ../../nbs/run/06a_bench.ipynb #f02ea670
 MAX_CLOCK_DIFFERENCE = 0.02  # as a share, and 2 ms over the whole timed part
 
 
@@ -132,7 +132,7 @@ def clock_findings(
         return []
     return [dict(code="clocks_disagree", device_ms=device_ms, wall_ms=wall_ms)]
 
-# %% ../../nbs/run/06a_bench.ipynb #dd8a05cd
+# %% ../../nbs/run/06a_bench.ipynb #a234673e
 def sustained_part(
     m: Measurement,  # of a soak
 ) -> tuple[Measurement, dict]:  # the sustained part, and fields of the record
@@ -156,7 +156,7 @@ def soak_sensors(
     seen = gpu and read_sample(gpu)
     return dict(temperature_c=seen.temperature_c, sm_clock_mhz=seen.sm_clock_mhz) if seen else {}
 
-# %% ../../nbs/run/06a_bench.ipynb #67306045
+# %% ../../nbs/run/06a_bench.ipynb #5a3e1cdf
 BEAT_S = 0.5  # between two heartbeats, seconds
 COMPILE_S = 1800.0  # the longest that compiling may take, seconds
 
@@ -183,7 +183,7 @@ class Heartbeat:
         self.done.set()
         self.thread.join()
 
-# %% ../../nbs/run/06a_bench.ipynb #96719686
+# %% ../../nbs/run/06a_bench.ipynb #0446f511
 def compile_step(
     step,  # whose model is wrapped with torch.compile
     spec: Spec,
@@ -200,7 +200,7 @@ def compile_step(
             raise
     return dict(compile_s=seconds, graph_breaks=graph_breaks()), [] if ended else [NEVER_SETTLED]
 
-# %% ../../nbs/run/06a_bench.ipynb #49d12e4c
+# %% ../../nbs/run/06a_bench.ipynb #31c59963
 def describe_error(
     error: BaseException,
 ) -> str:  # at most 300 characters
@@ -220,7 +220,7 @@ def outcome_of(
         full = 0.0
     return "oom" if is_oom(error, full) else f"failed:{type(error).__name__}"
 
-# %% ../../nbs/run/06a_bench.ipynb #3a9e5890
+# %% ../../nbs/run/06a_bench.ipynb #8405d219
 def _gpu_of(device: torch.device) -> Gpu | None:
     "Return an NVIDIA device as NVML sees it, else None."
     if device.type != "cuda" or torch.version.hip:
@@ -233,7 +233,7 @@ def _pci_id(gpu: Gpu | None) -> str | None:
     info = gpu.ask("PciInfo") if gpu else None
     return info and (info.busId.decode() if isinstance(info.busId, bytes) else info.busId)
 
-# %% ../../nbs/run/06a_bench.ipynb #1c095130
+# %% ../../nbs/run/06a_bench.ipynb #e6bd67b3
 def box_ceiling(
     device: torch.device,
     machine: Machine,
@@ -250,7 +250,7 @@ def box_ceiling(
     finally:
         free_memory(device)
 
-# %% ../../nbs/run/06a_bench.ipynb #ef502596
+# %% ../../nbs/run/06a_bench.ipynb #c9529b0e
 class Bench:
     "A device and the model on it."
 
@@ -259,8 +259,8 @@ class Bench:
         device: str | None = None,  # see `find_device`
     ):
         self.device = find_device(device)
-        if trouble := arch_trouble(self.device):
-            raise UserError(trouble)
+        if why := arch_trouble(self.device):
+            raise UserError(why)
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, int(cpu_cores())))
         self.gpu = _gpu_of(self.device)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BENCH_COMMAND', 'FIRST_BEAT_TIMEOUT_S', 'BEAT_TIMEOUT_S', 'NOT_INHERITED', 'UNKILLABLE', 'POINT_S', 'WARMUP_S',
-           'child_environment', 'ChildGone', 'gone', 'end_process', 'Child', 'Runner', 'time_limits', 'trial_result',
-           'run_ladder', 'run_soak']
+           'bench_environment', 'ChildGone', 'child_gone', 'end_process', 'Child', 'Runner', 'time_limits',
+           'trial_result', 'run_ladder', 'run_soak']
 
-# %% ../../nbs/run/06c_supervise.ipynb #6f4ea4da
+# %% ../../nbs/run/06c_supervise.ipynb #05630b73
 import json
 import os
 import select
@@ -27,7 +27,7 @@ from ..spec.errors import UserError
 from ..spec.spec import Spec
 from ..store.record import SKIPPED_OOM, Record, make_record, seal
 
-# %% ../../nbs/run/06c_supervise.ipynb #52e4beba
+# %% ../../nbs/run/06c_supervise.ipynb #2cf2580b
 # -P: a folder named `timm` in the current folder must not hide the package.
 BENCH_COMMAND = (sys.executable, "-P", "-c", "from ready_steady_go.run.child import main; main()")
 FIRST_BEAT_TIMEOUT_S = 300.0  # until the first answer: importing torch from a cold disk is slow
@@ -35,12 +35,12 @@ BEAT_TIMEOUT_S = 120.0  # between two heartbeats, but never less than ten times 
 NOT_INHERITED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", *SECRETS)
 
 
-def child_environment() -> dict[str, str]:
+def bench_environment() -> dict[str, str]:
     "Return the environment variables of a child."
     inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     return inherited | {"KINETO_LOG_LEVEL": "99"}  # otherwise the profiler writes to stderr
 
-# %% ../../nbs/run/06c_supervise.ipynb #5fcbfc9e
+# %% ../../nbs/run/06c_supervise.ipynb #249afb05
 UNKILLABLE = "failed:unkillable"
 
 
@@ -56,7 +56,7 @@ class ChildGone(Exception):
         self.outcome = outcome
 
 
-def gone(
+def child_gone(
     code: int | None,  # exit code; negative: a signal; None: it cannot be ended
     last_line: str,  # of its stderr
 ) -> ChildGone:
@@ -68,7 +68,7 @@ def gone(
         return ChildGone(f"failed:{name}", f"ended by {name}")
     return ChildGone(f"failed:exit {code}", last_line or f"ended with exit code {code}")
 
-# %% ../../nbs/run/06c_supervise.ipynb #f1de3e13
+# %% ../../nbs/run/06c_supervise.ipynb #6d5d7fd8
 def end_process(
     process: subprocess.Popen,  # leader of its own process group, with a pipe to its stdin
     patience_s: float,  # how long to wait after each signal, seconds
@@ -86,7 +86,7 @@ def end_process(
             return process.wait()
     return None
 
-# %% ../../nbs/run/06c_supervise.ipynb #9e21e269
+# %% ../../nbs/run/06c_supervise.ipynb #0918dcba
 class Child:
     "A process that answers lines of JSON with lines of JSON."
 
@@ -96,7 +96,7 @@ class Child:
     ):
         self.stderr = tempfile.TemporaryFile()
         pipes: dict = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr)
-        self.process = subprocess.Popen(command, start_new_session=True, env=child_environment(), bufsize=0, **pipes)
+        self.process = subprocess.Popen(command, start_new_session=True, env=bench_environment(), bufsize=0, **pipes)
         self.unread = b""
 
     def ask(
@@ -141,7 +141,7 @@ class Child:
             code = self.process.wait(10)
         except subprocess.TimeoutExpired:
             code = self.end()
-        return gone(code, self._last_line())
+        return child_gone(code, self._last_line())
 
     def _last_line(self) -> str:
         "Return the last line that the child wrote to stderr, at most 300 characters."
@@ -156,7 +156,7 @@ class Child:
         "End the child; return its exit code, or None if it cannot be ended."
         return end_process(self.process, patience_s)
 
-# %% ../../nbs/run/06c_supervise.ipynb #8fbecf55
+# %% ../../nbs/run/06c_supervise.ipynb #515daab1
 class Runner:
     "The points of one device, measured in a child that is replaced when it dies."
 
@@ -190,7 +190,7 @@ class Runner:
         "Return the record of a point, whatever happens."
         try:
             if self.child is None:
-                self.check([])  # tells the new child its device; the spec is complete
+                self.check([])  # names the device to the new child; the spec is complete
             answer = self.child.ask(dict(do="point", spec=asdict(spec), limits=limits), on_beat, silence_s)
             record = Record(**answer["record"])
         except ChildGone as end:
@@ -217,7 +217,7 @@ class Runner:
         if child is not None:
             child.end()
 
-# %% ../../nbs/run/06c_supervise.ipynb #0719045a
+# %% ../../nbs/run/06c_supervise.ipynb #7ab43ca0
 POINT_S, WARMUP_S = 10.0, 5.0  # when to end a point, and its warm-up, before steady state; seconds
 
 
@@ -235,7 +235,7 @@ def _silence_s(last: TrialResult | None, bs: int) -> float:
     "Return the seconds that a point may be silent: ten times the expected step."
     return max(BEAT_TIMEOUT_S, 10 * last.step_s * bs / last.bs) if last else FIRST_BEAT_TIMEOUT_S
 
-# %% ../../nbs/run/06c_supervise.ipynb #6619e22b
+# %% ../../nbs/run/06c_supervise.ipynb #14f0b4b1
 def trial_result(
     record: Record,
     took_s: float = 0.0,  # seconds that the whole point took
@@ -244,7 +244,7 @@ def trial_result(
     r, step_s = record, (record.step_ms or 0) / 1e3
     return TrialResult(r.bs, r.outcome, r.throughput, took_s, step_s, r.peak_mem_bytes, r.throughput_ci95, r.search or "")
 
-# %% ../../nbs/run/06c_supervise.ipynb #3fa9bf0d
+# %% ../../nbs/run/06c_supervise.ipynb #355bd7f5
 def run_ladder(
     spec: Spec,  # completed, without a batch size
     search,  # `FixedSizes` or `Search`
@@ -269,7 +269,7 @@ def run_ladder(
         outcome = SKIPPED_OOM if bs >= search.closed else rest
         yield make_record(replace(spec, bs=bs), runner.machine, outcome=outcome, **limits)
 
-# %% ../../nbs/run/06c_supervise.ipynb #59c04bc1
+# %% ../../nbs/run/06c_supervise.ipynb #34a670bf
 def run_soak(
     best: Record,  # see `run_ladder`
     spec: Spec,  # of the same model

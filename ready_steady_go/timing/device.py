@@ -7,7 +7,7 @@ __all__ = ['AUTOCAST_TYPES', 'OOM_MESSAGES', 'NEARLY_FULL_MESSAGES', 'NEARLY_FUL
            'make_clock', 'set_precision', 'check_precision', 'precision_findings', 'PeakMemory', 'synchronize',
            'free_memory', 'is_oom', 'memory_share']
 
-# %% ../../nbs/timing/02b_device.ipynb #3ece6405
+# %% ../../nbs/timing/02b_device.ipynb #f99b39c4
 import gc
 import warnings
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from ..spec.errors import UserError
 from .measure import HostClock
 
-# %% ../../nbs/timing/02b_device.ipynb #4f7e5692
+# %% ../../nbs/timing/02b_device.ipynb #5c952022
 def torch_module(kind: str):
     "Return torch's module for a kind of device: `torch.cuda`, `torch.mps`, `torch.xpu`; None for the CPU."
     return getattr(torch, kind, None) if kind != "cpu" else None
@@ -37,7 +37,7 @@ def _best_kind() -> str:
     "Return the kind of this machine's accelerator, or `cpu` if none works."
     return next((kind for kind in ("cuda", "xpu", "mps") if _is_available(kind)), "cpu")
 
-# %% ../../nbs/timing/02b_device.ipynb #7d0241be
+# %% ../../nbs/timing/02b_device.ipynb #64ef51d0
 def _why_missing(kind: str) -> str:
     "Return why torch cannot use a kind of device, and a remedy."
     if kind == "cuda" and not torch.backends.cuda.is_built():
@@ -64,7 +64,7 @@ def find_device(
     module.set_device(device.index or 0)
     return torch.device(device.type, device.index or 0)
 
-# %% ../../nbs/timing/02b_device.ipynb #dbb88d4e
+# %% ../../nbs/timing/02b_device.ipynb #aed39b91
 class EventClock:
     "The clock of an asynchronous device: a mark is an event in its stream of work."
 
@@ -91,7 +91,7 @@ def make_clock(
     "Return the clock that measures the work of a device."
     return HostClock() if device.type == "cpu" else EventClock(device)
 
-# %% ../../nbs/timing/02b_device.ipynb #68c695ac
+# %% ../../nbs/timing/02b_device.ipynb #70beadb8
 def set_precision(
     precision: str,  # one of `spec.options.PRECISIONS`
 ) -> dict[str, bool]:  # fields of the record, as torch reports them
@@ -108,7 +108,7 @@ def set_precision(
             cudnn_benchmark=torch.backends.cudnn.benchmark,
         )
 
-# %% ../../nbs/timing/02b_device.ipynb #f3d819c2
+# %% ../../nbs/timing/02b_device.ipynb #4d9d9436
 AUTOCAST_TYPES = dict(fp16=torch.float16, bf16=torch.bfloat16)
 
 
@@ -135,7 +135,7 @@ def check_precision(
     except RuntimeError as error:
         raise UserError(f"--{precision}: this torch has no autocast for it on {device.type}; use --fp32") from error
 
-# %% ../../nbs/timing/02b_device.ipynb #20a17057
+# %% ../../nbs/timing/02b_device.ipynb #22970489
 def precision_findings(
     precision: str,
     device: torch.device,
@@ -152,7 +152,7 @@ def precision_findings(
         return []  # every x86-64 CPU has sse2
     return [dict(code="fp16_emulated")]
 
-# %% ../../nbs/timing/02b_device.ipynb #276d1105
+# %% ../../nbs/timing/02b_device.ipynb #eca0238d
 def _reset_process_peak() -> bool:
     "Reset the process's peak memory; return whether the system allows it."
     try:
@@ -166,7 +166,7 @@ def _process_peak() -> int:
     "Return the process's peak memory since it was reset, bytes."
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
-# %% ../../nbs/timing/02b_device.ipynb #98ea7eae
+# %% ../../nbs/timing/02b_device.ipynb #b2cda4d4
 class PeakMemory:
     "The peak memory of everything, and of the steps after the warm-up. On a CPU it is that of the process."
 
@@ -207,7 +207,7 @@ class PeakMemory:
             peak_reserved_steady_bytes=steady["reserved"] if self.warmup else None,
         )
 
-# %% ../../nbs/timing/02b_device.ipynb #fdcae7b8
+# %% ../../nbs/timing/02b_device.ipynb #670fd222
 def synchronize(device: torch.device) -> None:
     "Wait until the device has done everything that was queued."
     module = torch_module(device.type)
@@ -222,7 +222,7 @@ def free_memory(device: torch.device) -> None:
     if module is not None:
         module.empty_cache()
 
-# %% ../../nbs/timing/02b_device.ipynb #60f37b5f
+# %% ../../nbs/timing/02b_device.ipynb #aa8c529c
 # CUDA, ROCm, MPS and XPU use the first message, MPS the last one too.
 OOM_MESSAGES = (
     "out of memory", "DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "CUBLAS_STATUS_ALLOC_FAILED",
@@ -242,7 +242,7 @@ def is_oom(
     messages = OOM_MESSAGES + (NEARLY_FULL_MESSAGES if full > NEARLY_FULL else ())
     return isinstance(error, kinds) or any(message.lower() in str(error).lower() for message in messages)
 
-# %% ../../nbs/timing/02b_device.ipynb #8c88d285
+# %% ../../nbs/timing/02b_device.ipynb #77e685d4
 def memory_share(
     device: torch.device,
 ) -> float:  # 0 where unknown

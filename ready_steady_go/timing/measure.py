@@ -8,7 +8,7 @@ __all__ = ['MIN_WINDOWS', 'MIN_SECONDS', 'SPIKE_STEPS', 'SPIKE_SECONDS', 'MAX_DR
            'settled', 'WarmUp', 'warm_up', 'window_sizes', 'UntilSteady', 'last_seconds', 'burst_and_sustained',
            'within', 'UntilFlat', 'measure']
 
-# %% ../../nbs/timing/02a_measure.ipynb #88cf8ee8
+# %% ../../nbs/timing/02a_measure.ipynb #afaaf824
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ from ready_steady_go.timing.uncertainty import (
     warmup_windows,
 )
 
-# %% ../../nbs/timing/02a_measure.ipynb #2e74b23f
+# %% ../../nbs/timing/02a_measure.ipynb #5bdae0e3
 class HostClock:
     "The clock of a device that works while the caller waits: a CPU. A mark is a reading of `time.perf_counter`."
 
@@ -43,7 +43,7 @@ class HostClock:
         "Return the seconds from `a` to `b`."
         return b - a
 
-# %% ../../nbs/timing/02a_measure.ipynb #ce6b1140
+# %% ../../nbs/timing/02a_measure.ipynb #f4aa58ef
 def time_windows(
     step: Callable[[], None],  # queues one step of work
     clock,  # with `mark`, `seconds` and `ahead`
@@ -73,7 +73,7 @@ def time_windows(
             sizes = iter(())  # windows that are queued already are read too
     return windows
 
-# %% ../../nbs/timing/02a_measure.ipynb #91f6abf2
+# %% ../../nbs/timing/02a_measure.ipynb #e9e86df3
 def join_windows(
     windows: list[tuple[int, float]],  # (steps, seconds)
     size: int,  # windows to join into one
@@ -82,7 +82,7 @@ def join_windows(
     parts = (windows[i : i + size] for i in range(0, len(windows), size))
     return [(sum(n for n, _ in part), sum(s for _, s in part)) for part in parts]
 
-# %% ../../nbs/timing/02a_measure.ipynb #a119fad2
+# %% ../../nbs/timing/02a_measure.ipynb #f5b80b03
 MIN_WINDOWS, MIN_SECONDS = 10, 2.0  # both are needed
 SPIKE_STEPS, SPIKE_SECONDS = 400, 4.0  # one of them is needed to rule out rare slow steps
 MAX_DRIFT = 0.015  # a larger one must be ruled out
@@ -98,7 +98,7 @@ def long_enough(
         return False
     return n_steps >= SPIKE_STEPS or seconds >= SPIKE_SECONDS
 
-# %% ../../nbs/timing/02a_measure.ipynb #cda3c295
+# %% ../../nbs/timing/02a_measure.ipynb #d2137f74
 @dataclass(frozen=True)
 class Measurement:
     "The timed windows of one point."
@@ -208,7 +208,7 @@ class Measurement:
         early = join_windows(self.windows[:cut], size)
         return early + join_windows(self.windows[cut:], size), len(early)
 
-# %% ../../nbs/timing/02a_measure.ipynb #ebf4e1e0
+# %% ../../nbs/timing/02a_measure.ipynb #1199f386
 WINDOW_S = 0.1  # length of a window, seconds
 SETTLED = 0.01  # largest change, as a share
 
@@ -222,7 +222,7 @@ def settled(
     a, b, c, d = times[-4:]
     return abs(c + d - a - b) <= max(SETTLED * (a + b), abs(a - b) + abs(c - d))
 
-# %% ../../nbs/timing/02a_measure.ipynb #fccf2b27
+# %% ../../nbs/timing/02a_measure.ipynb #e64a5449
 @dataclass(frozen=True)
 class WarmUp:
     "The result of a warm-up."
@@ -232,7 +232,7 @@ class WarmUp:
     n: int  # steps that fill a window
     step_s: float  # seconds of a step at the end
 
-# %% ../../nbs/timing/02a_measure.ipynb #b5357f68
+# %% ../../nbs/timing/02a_measure.ipynb #957c99c4
 def warm_up(
     step: Callable[[], None],  # queues one step of work
     clock,  # see `time_windows`
@@ -259,7 +259,7 @@ def warm_up(
     step_s = last / n if n > 1 or times else first
     return WarmUp(first, spent, max(1, round(window_s / step_s)), step_s)
 
-# %% ../../nbs/timing/02a_measure.ipynb #43e82b35
+# %% ../../nbs/timing/02a_measure.ipynb #d7059fda
 def window_sizes(
     n: int,  # steps that fill a window
     n_batches: int | None,  # steps in all; None: endless
@@ -270,7 +270,7 @@ def window_sizes(
     n = max(n, -(-n_batches // MAX_WINDOWS)) if n_batches > n else n_batches
     return chain(repeat(n, n_batches // n), [n_batches % n] if n_batches % n else [])
 
-# %% ../../nbs/timing/02a_measure.ipynb #2e4d5e7d
+# %% ../../nbs/timing/02a_measure.ipynb #cb0cff20
 class UntilSteady:
     "The rule of a point without a fixed length: stop in steady state, or at the limit."
 
@@ -290,7 +290,7 @@ class UntilSteady:
         change, error = m.trend
         return m.precise and (abs(change) + error) * self.limit_s / m.duration < MIN_DRIFT
 
-# %% ../../nbs/timing/02a_measure.ipynb #d2230c23
+# %% ../../nbs/timing/02a_measure.ipynb #2a3fded7
 FLAT_S = 30.0  # nothing may change for this long, seconds
 BURST_S = 5.0  # the beginning that is compared with the end, seconds
 
@@ -313,7 +313,7 @@ def burst_and_sustained(m: Measurement) -> tuple[Measurement, Measurement]:
     half = m.duration / 2
     return m.part(0, _count_windows(m.steady_windows, min(BURST_S, half))), last_seconds(m, min(FLAT_S, half))
 
-# %% ../../nbs/timing/02a_measure.ipynb #63b138f8
+# %% ../../nbs/timing/02a_measure.ipynb #a03653af
 FLAT_DEGREES, FLAT_CLOCK = 1.0, 0.01  # °C; share of the clock
 
 
@@ -326,7 +326,7 @@ def within(
     known = [v for v in values if v is not None]
     return not known or max(known) - min(known) <= max(units, share * max(known))
 
-# %% ../../nbs/timing/02a_measure.ipynb #e65b58d0
+# %% ../../nbs/timing/02a_measure.ipynb #d4d0cfce
 class UntilFlat:
     "The rule of a soak: stop when throughput, clock and temperature are flat, or at the limit."
 
@@ -356,7 +356,7 @@ class UntilFlat:
         halves = [statistics.fmean(end[: len(end) // 2]), statistics.fmean(end[len(end) // 2 :])]
         return within(halves, TARGET_HALF_WIDTH) and not drift(end)
 
-# %% ../../nbs/timing/02a_measure.ipynb #735c520a
+# %% ../../nbs/timing/02a_measure.ipynb #0b2aea78
 def measure(
     step: Callable[[], None],  # queues one step of work and does not wait for it
     bs: int,  # samples in a step
