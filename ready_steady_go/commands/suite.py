@@ -6,7 +6,7 @@
 __all__ = ['NO_BENCHMARK', 'ON_KIND', 'request_of', 'suite_requests', 'table_records', 'summary', 'run_suite', 'suite_line',
            'run_line', 'suites_as_json', 'list_suites', 'suite_command']
 
-# %% ../../nbs/commands/08b_suite.ipynb #7a479b56
+# %% ../../nbs/commands/08b_suite.ipynb #e5a80f63
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +15,8 @@ from typing import Any
 from ..run.campaign import Collected, NothingToMeasure, run
 from ..run.request import Request, is_typed, read_fields
 from ..run.screen import Screen, best_record
-from ..run.suite_file import ON, Run, Suite, find, load, shipped
-from ..run.suite_table import MOVED, grids, options_of, table, varying
+from ..run.suite_file import ON, Run, Suite, find_suite, load_suite, shipped_suites
+from ..run.suite_table import UNSTEADY_MARK, run_label, suite_grids, suite_table, varying_options
 from ..run.supervise import Runner
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS, RunOptions
@@ -63,15 +63,15 @@ def table_records(
             kept[r.bs] = r
     return [kept[bs] for bs in sizes if bs in kept]
 
-# %% ../../nbs/commands/08b_suite.ipynb #03e629ab
+# %% ../../nbs/commands/08b_suite.ipynb #5ce015e6
 def summary(suite: Suite, requests: list[Request], collected: Collected) -> list[str]:
     "Return the lines of the suite's table, as far as it was measured; none without a result."
     ladders = [(suite.runs[i], table_records(requests[i].options.bs, records)) for i, records in collected.ladders]
-    lines = [*table(suite, ladders), *grids(suite, ladders)]
+    lines = [*suite_table(suite, ladders), *suite_grids(suite, ladders)]
     if not lines:
         return []
     if any(r.ok and not r.steady for _, records in ladders for r in records):
-        lines.append(f"{MOVED} not steady: the interval is wider than 0.5 %; use --n-seconds 30 to time it longer")
+        lines.append(f"{UNSTEADY_MARK} not steady: interval wider than 0.5 %; use --n-seconds 30 to time it longer")
     return ["", f"suite {suite.name}" + (f", repeats: {suite.repeats}" if suite.repeats else ""), *lines]
 
 # %% ../../nbs/commands/08b_suite.ipynb #510ccb3a
@@ -95,7 +95,7 @@ def run_suite(
             if len(collected.ladders) < collected.planned:
                 screen.note(f"{len(collected.ladders)} of {collected.planned} runs done; repeat the same command to resume")
 
-# %% ../../nbs/commands/08b_suite.ipynb #4ea26ca5
+# %% ../../nbs/commands/08b_suite.ipynb #2eefefba
 NO_BENCHMARK = "no published benchmark"
 ON_KIND = dict(cpu="on a CPU", accelerator="on an accelerator")
 
@@ -112,9 +112,9 @@ def run_line(
     "Return a run as one line, before it is measured."
     sizes = "best batch size" if run.sizes is None else f"batch size {', '.join(map(str, run.sizes))}"
     what = f"{run.options['model']} {run.options.get('precision', 'fp32')}"
-    return "  " + ", ".join(filter(None, (what, options_of(run, names), sizes, ON_KIND.get(run.options.get("on")))))
+    return "  " + ", ".join(filter(None, (what, run_label(run, names), sizes, ON_KIND.get(run.options.get("on")))))
 
-# %% ../../nbs/commands/08b_suite.ipynb #5f29f1d1
+# %% ../../nbs/commands/08b_suite.ipynb #962d87c1
 def suites_as_json(suites: list[Suite], with_runs: bool) -> list[str]:
     "Return a JSON line for each suite."
     runs = lambda suite: dict(runs=[run.options for run in suite.runs]) if with_runs else {}
@@ -127,21 +127,21 @@ def list_suites(
     out: Callable[[str], None] = print,  # takes each line
 ) -> int:  # exit code
     "List the suites, or the runs of one of them."
-    suites = [load(name)] if name else [load(shipped_name) for shipped_name in shipped()]
+    suites = [load_suite(name)] if name else [load_suite(shipped_name) for shipped_name in shipped_suites()]
     if as_json:
         lines = suites_as_json(suites, bool(name))
     else:
         lines = [line for s in suites for line in (suite_line(s), f"  {s.about}") if line.strip()]
         if name:
-            names = varying(suites[0].runs)
-            lines += [*(run_line(run, names) for run in suites[0].runs), f"from {find(name)}"]
+            names = varying_options(suites[0].runs)
+            lines += [*(run_line(run, names) for run in suites[0].runs), f"from {find_suite(name)}"]
         else:
             lines.append("rsg suite NAME runs one; rsg suite NAME --list shows its runs; NAME may be your own file, such as my.toml")
     for line in lines:
         out(line)
     return 0
 
-# %% ../../nbs/commands/08b_suite.ipynb #8aa71660
+# %% ../../nbs/commands/08b_suite.ipynb #c024a22c
 def suite_command(
     name: str | None,  # of a suite, or a file
     listing: bool,  # only list, do not run
@@ -152,6 +152,8 @@ def suite_command(
     if listing:
         return list_suites(name, bool(typed.get("json")))
     if not name:
-        raise UserError(f"no suite given: name one of {', '.join(shipped())}, or a file such as my.toml; rsg suite --list describes them")
+        raise UserError(
+            f"no suite given: name one of {', '.join(shipped_suites())}, or a file such as my.toml; rsg suite --list describes them"
+        )
     screen = Screen(as_json=bool(typed.get("json")), quiet=bool(typed.get("quiet")))
-    return run_suite(load(name), typed, screen, began)
+    return run_suite(load_suite(name), typed, screen, began)

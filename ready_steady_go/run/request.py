@@ -49,7 +49,7 @@ def request_conflict(
     }
     return next((text for text, broken in rules.items() if broken), None)
 
-# %% ../../nbs/run/06e_request.ipynb #620e7054
+# %% ../../nbs/run/06e_request.ipynb #9b8fc1f2
 SEARCH_BUDGET_S = 120.0  # for one model in one precision, seconds
 REFUSED = "skipped:refused"  # outcome: this device cannot measure it; the record's `error` has the reason
 
@@ -70,8 +70,9 @@ class Request:
     ) -> "Request":
         "Return the request. Raise a `UserError` for a wrong value, and for options that conflict."
         known = options_of(SpecFields) | options_of(RunOptions)
-        for name in typed.keys() - known.keys():
-            raise UserError(f"{option_name(name)}: no such option{did_you_mean(name, known)}")
+        for name in typed:
+            if name not in known:
+                raise UserError(f"{option_name(name)}: no such option{did_you_mean(name, known)}")
         fields, options = read_fields(SpecFields, typed), RunOptions(**read_fields(RunOptions, typed))
         if why := request_conflict(fields, options):
             raise UserError(why)
