@@ -68,8 +68,8 @@ def start(tmp_path):
 class Hasty(Runner):
     "A runner that waits only 3 s for the model that hangs; a busy machine may need longer for the others."
 
-    def point(self, spec, limits, tell, sign_s):
-        return super().point(spec, limits, tell, 3.0 if (spec.model, spec.bs) == ("hangs", 4) else sign_s)
+    def point(self, spec, limits, on_beat, silence_s):
+        return super().point(spec, limits, on_beat, 3.0 if (spec.model, spec.bs) == ("hangs", 4) else silence_s)
 
 
 @pytest.mark.parametrize("name,outcome", ENDS.items())
