@@ -141,7 +141,7 @@ def list_suites(
         out(line)
     return 0
 
-# %% ../../nbs/commands/08b_suite.ipynb #b9781a77
+# %% ../../nbs/commands/08b_suite.ipynb #1184fa1c
 def suite_command(
     name: str | None,  # of a suite, or a file
     listing: bool,  # only list, do not run

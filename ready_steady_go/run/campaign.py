@@ -177,7 +177,7 @@ def device_notes(
         "run python -m torch.utils.collect_env to see why; use --device cuda to measure nothing else",
     ]
 
-# %% ../../nbs/run/06g_campaign.ipynb #c8ecc170
+# %% ../../nbs/run/06g_campaign.ipynb #f83e4217
 @dataclass
 class Campaign:
     "The parts that all ladders use, and the records that were made with them."
@@ -190,7 +190,7 @@ class Campaign:
     made: list[Record] = field(default_factory=list)  # on disk
     failed: bool = False  # at least one point could not be measured
 
-    def observed(
+    def annotate(
         self,
         record: Record,
         since: float,  # `time.monotonic()` when the point began
@@ -222,7 +222,7 @@ def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
     rows = [r for r in known if options.bs is None or r.bs in options.bs]
     return Ladder(request, spec, new_search(options, machine, known), rows)
 
-# %% ../../nbs/run/06g_campaign.ipynb #df3a28ae
+# %% ../../nbs/run/06g_campaign.ipynb #05fb5395
 MIN_SOAK_S = 10.0  # a shorter soak shows nothing about heat
 
 
@@ -241,9 +241,9 @@ def soak_best(
         campaign.screen.note("no soak: the budget is spent; use a larger --budget")
     else:
         seconds, limits = min(options.soak, left_s), ladder.request.limits
-        yield run_soak(best, ladder.spec, campaign.runner, seconds, limits, campaign.screen.beat, campaign.observed)
+        yield run_soak(best, ladder.spec, campaign.runner, seconds, limits, campaign.screen.beat, campaign.annotate)
 
-# %% ../../nbs/run/06g_campaign.ipynb #554c4c35
+# %% ../../nbs/run/06g_campaign.ipynb #02feb4d9
 def ladder_records(
     campaign: Campaign,
     ladder: Ladder,
@@ -254,7 +254,7 @@ def ladder_records(
     reserved_s = min(options.soak or 0, share_s / 2) if options.bs is None else 0  # a search leaves time for the soak
     left_s = partial(seconds_until, ends - reserved_s)
     limits, beat = ladder.request.limits, campaign.screen.beat
-    yield from run_ladder(ladder.spec, ladder.search, campaign.runner, left_s, limits, beat, campaign.observed)
+    yield from run_ladder(ladder.spec, ladder.search, campaign.runner, left_s, limits, beat, campaign.annotate)
     yield from soak_best(campaign, ladder, ends)
 
 
