@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_SOAK_S', 'already_measured', 'has_soak', 'skipped_records',
            'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure', 'check_request',
-           'check_requests', 'device_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
+           'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
            'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse', 'carry_out', 'Interrupted',
            'raise_interrupted', 'handle_signals', 'check_start', 'run']
 
@@ -162,15 +162,12 @@ def check_requests(
         raise UserError(reasons[0]) if len(requests) == 1 else NothingToMeasure(f"no run can be measured here: {reasons[0]}")
     return checked
 
-# %% ../../nbs/run/06g_campaign.ipynb #e9c81955
-def device_notes(
-    typed: str | None,  # the device
-    machine: Machine,
+# %% ../../nbs/run/06g_campaign.ipynb #017c8af1
+def cpu_notes(
+    has_driver: bool,  # this box has an NVIDIA driver
 ) -> list[str]:
-    "Return the notes about a CPU that is measured only because no accelerator can be used."
-    if typed is not None or machine.device != "cpu":
-        return []
-    if not nvidia_driver():
+    "Return the notes about a CPU that is measured in place of an accelerator."
+    if not has_driver:
         return ["no accelerator found: measuring the CPU"]
     return [
         "this box has an NVIDIA driver, but this torch cannot use the GPU: measuring the CPU",
@@ -317,7 +314,7 @@ def refuse(campaign: Campaign, requests: list[Request]) -> None:
         campaign.keep(record)
     campaign.screen.refused(records)
 
-# %% ../../nbs/run/06g_campaign.ipynb #b2c76f20
+# %% ../../nbs/run/06g_campaign.ipynb #03e0d285
 def carry_out(
     requests: list[Request],
     campaign: Campaign,
@@ -328,8 +325,9 @@ def carry_out(
     options, screen, runner = requests[0].options, campaign.screen, campaign.runner
     checked = check_requests(requests, runner, screen.progress)
     screen.machine(runner.machine)
-    for text in device_notes(options.device, runner.machine):
-        screen.note(text)
+    if options.device is None and runner.machine.device == "cpu":
+        for text in cpu_notes(nvidia_driver() is not None):
+            screen.note(text)
     campaign.watch.begin(runner.machine)
     screen.cost(campaign.lookup.price)
     try:
