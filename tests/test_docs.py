@@ -97,10 +97,10 @@ def test_the_model_of_ones_own_trains(tmp_path):
 
 
 def test_the_suite_of_ones_own_is_one():
-    from ready_steady_go.run.suite_file import parse
+    from ready_steady_go.run.suite_file import parse_suite
 
     (text,) = blocks(ROOT / "docs/site/suites.md", "toml")
-    assert len(parse(text, "my", "my.toml").runs) > 2
+    assert len(parse_suite(text, "my", "my.toml").runs) > 2
 
 
 def rows(page, heading):
@@ -131,8 +131,8 @@ def test_each_error_is_listed():
     listed = {text for _, text in reference.raised()}
     assert len(listed) > 60
     for text in (
-        "--model is missing: what shall be trained? For example: rsg --model resnet50 --fp16", "no model '<model>'<hint>",
-        "torch is not installed: pip install torch torchvision", "--seconds <seconds>: it takes 2 to 3600 s",
+        "no model given: add --model, for example rsg --model resnet50 --fp16", "no model '<model>'<hint>",
+        "torch is not installed; run pip install torch torchvision", "--seconds <seconds>: it takes 2 to 3600 s",
     ): assert text in listed  # fmt: skip
     page = reference.error_reference()
     assert all(f"`{text.replace('`', chr(39))}`" in page for text in listed)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_SOAK_S', 'already_measured', 'has_soak', 'skipped_records',
            'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure', 'check_request',
-           'check_requests', 'device_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
+           'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
            'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse', 'carry_out', 'Interrupted',
            'raise_interrupted', 'handle_signals', 'check_start', 'run']
 
@@ -69,7 +69,7 @@ def skipped_records(
     for bs in request.options.bs or [None]:
         yield make_record(replace(spec, bs=bs), machine, outcome=outcome, error=request.refused, **request.limits)
 
-# %% ../../nbs/run/06g_campaign.ipynb #ac353fb9
+# %% ../../nbs/run/06g_campaign.ipynb #934effce
 def keep_record(journal: Journal, record: Record) -> bool:
     "Append a record to the journal, or return False for a refusal that it has already. Raise a `RuntimeError` for a full disk."
     identity = lambda r: (r.outcome, r.key, r.bs, r.error)
@@ -78,8 +78,9 @@ def keep_record(journal: Journal, record: Record) -> bool:
             return False
         journal.append(record)
     except OSError as error:
-        why = f"cannot write the journal {journal.path}: {error.strerror}"
-        raise RuntimeError(f"{why}; the last result is lost, the results before it are kept; free some space") from error
+        raise RuntimeError(
+            f"cannot write the journal {journal.path}: {error.strerror}; the last result is lost, those before it are kept; free some space"
+        ) from error
     return True
 
 # %% ../../nbs/run/06g_campaign.ipynb #86b8561c
@@ -125,10 +126,7 @@ class PriceLookup:
         self.thread.join(PRICE_TIMEOUT_S)
         return self.found
 
-# %% ../../nbs/run/06g_campaign.ipynb #d1a636de
-KINDS = dict(cpu="a CPU", accelerator="an accelerator")
-
-
+# %% ../../nbs/run/06g_campaign.ipynb #c0d289f0
 class NothingToMeasure(UserError):
     "Several requests, and this device can measure none of them."
 
@@ -139,6 +137,9 @@ def check_request(request: Request, runner: Runner) -> Request:
         return replace(request, specs=runner.check(request.specs))
     except UserError as error:
         return replace(request, refused=str(error))
+
+# %% ../../nbs/run/06g_campaign.ipynb #b6f322b6
+KINDS = dict(cpu="a CPU", accelerator="an accelerator")
 
 
 def check_requests(
@@ -159,25 +160,24 @@ def check_requests(
         raise NothingToMeasure(f"it has no run for {KINDS[kind]}; use --device to name another device")
     reasons = [request.refused for request in checked.values()]
     if None not in reasons:
-        raise UserError(reasons[0]) if len(requests) == 1 else NothingToMeasure(f"no run can be measured here: {reasons[0]}")
+        if len(requests) == 1:
+            raise UserError(reasons[0])
+        raise NothingToMeasure(f"no run can be measured here: {reasons[0]}")
     return checked
 
-# %% ../../nbs/run/06g_campaign.ipynb #e9c81955
-def device_notes(
-    typed: str | None,  # the device
-    machine: Machine,
+# %% ../../nbs/run/06g_campaign.ipynb #017c8af1
+def cpu_notes(
+    has_driver: bool,  # this box has an NVIDIA driver
 ) -> list[str]:
-    "Return the notes about a CPU that is measured only because no accelerator can be used."
-    if typed is not None or machine.device != "cpu":
-        return []
-    if not nvidia_driver():
+    "Return the notes about a CPU that is measured in place of an accelerator."
+    if not has_driver:
         return ["no accelerator found: measuring the CPU"]
     return [
         "this box has an NVIDIA driver, but this torch cannot use the GPU: measuring the CPU",
         "run python -m torch.utils.collect_env to see why; use --device cuda to measure nothing else",
     ]
 
-# %% ../../nbs/run/06g_campaign.ipynb #c8ecc170
+# %% ../../nbs/run/06g_campaign.ipynb #f83e4217
 @dataclass
 class Campaign:
     "The parts that all ladders use, and the records that were made with them."
@@ -190,7 +190,7 @@ class Campaign:
     made: list[Record] = field(default_factory=list)  # on disk
     failed: bool = False  # at least one point could not be measured
 
-    def observed(
+    def annotate(
         self,
         record: Record,
         since: float,  # `time.monotonic()` when the point began
@@ -222,7 +222,7 @@ def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
     rows = [r for r in known if options.bs is None or r.bs in options.bs]
     return Ladder(request, spec, new_search(options, machine, known), rows)
 
-# %% ../../nbs/run/06g_campaign.ipynb #df3a28ae
+# %% ../../nbs/run/06g_campaign.ipynb #05fb5395
 MIN_SOAK_S = 10.0  # a shorter soak shows nothing about heat
 
 
@@ -241,9 +241,9 @@ def soak_best(
         campaign.screen.note("no soak: the budget is spent; use a larger --budget")
     else:
         seconds, limits = min(options.soak, left_s), ladder.request.limits
-        yield run_soak(best, ladder.spec, campaign.runner, seconds, limits, campaign.screen.beat, campaign.observed)
+        yield run_soak(best, ladder.spec, campaign.runner, seconds, limits, campaign.screen.beat, campaign.annotate)
 
-# %% ../../nbs/run/06g_campaign.ipynb #554c4c35
+# %% ../../nbs/run/06g_campaign.ipynb #02feb4d9
 def ladder_records(
     campaign: Campaign,
     ladder: Ladder,
@@ -254,7 +254,7 @@ def ladder_records(
     reserved_s = min(options.soak or 0, share_s / 2) if options.bs is None else 0  # a search leaves time for the soak
     left_s = partial(seconds_until, ends - reserved_s)
     limits, beat = ladder.request.limits, campaign.screen.beat
-    yield from run_ladder(ladder.spec, ladder.search, campaign.runner, left_s, limits, beat, campaign.observed)
+    yield from run_ladder(ladder.spec, ladder.search, campaign.runner, left_s, limits, beat, campaign.annotate)
     yield from soak_best(campaign, ladder, ends)
 
 
@@ -308,7 +308,7 @@ def measure_all(campaign: Campaign, requests: dict[int, Request], began: float, 
                 records = skipped_records(request, spec, campaign.runner.machine)
             measure_ladder(campaign, ladder, records)
 
-# %% ../../nbs/run/06g_campaign.ipynb #a6c72dc4
+# %% ../../nbs/run/06g_campaign.ipynb #d379eae5
 def refuse(campaign: Campaign, requests: list[Request]) -> None:
     "Record and show the requests that this device cannot measure."
     machine = campaign.runner.machine
@@ -317,7 +317,7 @@ def refuse(campaign: Campaign, requests: list[Request]) -> None:
         campaign.keep(record)
     campaign.screen.refused(records)
 
-
+# %% ../../nbs/run/06g_campaign.ipynb #03e0d285
 def carry_out(
     requests: list[Request],
     campaign: Campaign,
@@ -328,8 +328,9 @@ def carry_out(
     options, screen, runner = requests[0].options, campaign.screen, campaign.runner
     checked = check_requests(requests, runner, screen.progress)
     screen.machine(runner.machine)
-    for text in device_notes(options.device, runner.machine):
-        screen.note(text)
+    if options.device is None and runner.machine.device == "cpu":
+        for text in cpu_notes(nvidia_driver() is not None):
+            screen.note(text)
     campaign.watch.begin(runner.machine)
     screen.cost(campaign.lookup.price)
     try:
@@ -357,7 +358,7 @@ def handle_signals(handler) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, handler)
 
-# %% ../../nbs/run/06g_campaign.ipynb #9199b571
+# %% ../../nbs/run/06g_campaign.ipynb #0a97ccf0
 def check_start(journal: Journal) -> None:
     "Raise an error if the journal cannot be written, or if torch is not installed."
     try:
@@ -367,7 +368,7 @@ def check_start(journal: Journal) -> None:
             raise RuntimeError(str(error)) from error  # the user typed nothing wrong: exit code 1, not 2
         raise
     if not importlib.util.find_spec("torch"):
-        raise UserError("torch is not installed: run pip install torch torchvision")
+        raise UserError("torch is not installed; run pip install torch torchvision")
 
 # %% ../../nbs/run/06g_campaign.ipynb #3f2f4fe9
 def run(
