@@ -23,9 +23,9 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 MOST_S, MOST_BYTES = 30.0, 1e9
 TABLE = """
 import resource, sys, time
-from ready_steady_go.report.sections import load
+from ready_steady_go.report.data import load_results
 began, used = time.perf_counter(), time.process_time()
-data = load([sys.argv[1]])
+data = load_results([sys.argv[1]])
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(time.perf_counter() - began, time.process_time() - used, memory, len(data.rows), len(data.best))
 """
