@@ -90,21 +90,6 @@ def ladder(gpu=GPUS[0], sizes=(8, 16, 32, 64, 128), oom=256, **more):
     return [*probes, out, point(gpu, sizes[-1], **(best | more))]
 
 
-def priced(record_of, usd, kind, gpu=GPUS[0], **more):
-    "Return a result with a price."
-    rate = speed(gpu)
-    return record_of(
-        gpu,
-        usd_per_hour=usd,
-        usd_from="typed",
-        usd_time="2026-01-02T03:04:05Z",
-        usd_kind=kind,
-        usd_gpus=1,
-        usd_per_msample=usd / 3600 / rate * 1e6,
-        **more,
-    )
-
-
 def market(n_gpus=30, precisions=("fp16", "fp32"), models=("synthetic-net", "synthetic-vit")):
     "Return the searches of many GPUs, some of them with several boxes."
     found = []

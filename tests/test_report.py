@@ -312,7 +312,7 @@ def test_the_package_has_the_notebook():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    "A report in every format."
+    "Write a report in every format."
     folder = tmp_path_factory.mktemp("written")
     journal(folder / "rsg-results.jsonl", [*ladder(), *ladder(precision="fp32"), *ladder(GPUS[1])])
     done = rsg("report", "--format", "html,ipynb,csv,md,png", "--out", "r.html", cwd=folder)

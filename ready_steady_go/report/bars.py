@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROW_HEIGHT_IN', 'BarSection', 'bars', 'best_picture', 'value_picture', 'average_picture', 'stacked_picture']
 
-# %% ../../nbs/report/07f_bars.ipynb #dc302eff
+# %% ../../nbs/report/07f_bars.ipynb #9eaff50b
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -37,19 +37,24 @@ from .published import published_like
 from .ranking import Average, best_rows, by_gpu
 from .text import plain
 
-# %% ../../nbs/report/07f_bars.ipynb #dcd73125
-_OUTLINES = {"unsteady": dict(linestyle=(0, (3, 2))), "published": dict(hatch="////")}
+# %% ../../nbs/report/07f_bars.ipynb #e4f969b1
+_OUTLINES: dict = {"unsteady": dict(linestyle=(0, (3, 2))), "published": dict(hatch="////")}
 
 
-def _bar_style(color: str, look: str) -> dict:
-    "Return how a bar of this colour looks, for matplotlib."
-    return dict(color=color) if look == "ranked" else dict(facecolor="none", edgecolor=color, linewidth=1.0) | _OUTLINES[look]
+def _bar_style(
+    color: str,
+    kind: str,  # ranked, unsteady, published
+) -> dict:
+    "Return the style of a bar, as arguments of matplotlib."
+    if kind == "ranked":
+        return dict(color=color)
+    return dict(facecolor="none", edgecolor=color, linewidth=1.0, **_OUTLINES[kind])
 
-# %% ../../nbs/report/07f_bars.ipynb #250ca00e
-def _draw_bar(ax, y: float, height: float, row, wide: bool, look: str) -> None:
+# %% ../../nbs/report/07f_bars.ipynb #fd6afbc5
+def _draw_bar(ax, y: float, height: float, row, wide: bool, kind: str) -> None:
     "Draw a bar with its error, and a mark for the reader's box."
     height *= 0.92 if wide else 0.46
-    ax.barh(y, row.middle, height=height, zorder=2 if wide else 3, **_bar_style(precision_color(row.precision), look))
+    ax.barh(y, row.middle, height=height, zorder=2 if wide else 3, **_bar_style(precision_color(row.precision), kind))
     if row.high > row.low:
         ax.plot([row.low, row.high], [y, y], color=INK, linewidth=1.1, marker="|", markersize=4, zorder=5, solid_capstyle="butt")
     if pd.notna(row.mine) and row.boxes > 1:
@@ -63,13 +68,13 @@ def _draw_value(ax, y: float, bars: list) -> None:
     text = " / ".join(short_number(row.middle) for row in bars)
     ax.annotate(text, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=8, color=DIM)
 
-# %% ../../nbs/report/07f_bars.ipynb #5912b654
+# %% ../../nbs/report/07f_bars.ipynb #b54edecd
 @dataclass
 class BarSection:
     "Rows of a picture that belong together."
 
-    gpus: pd.DataFrame  # of `by_gpu`, or with the same columns
-    look: str = "ranked"  # or unsteady, published
+    gpus: pd.DataFrame  # from `by_gpu`, or with the same columns
+    kind: str = "ranked"  # or unsteady, published
     heading: str = ""
 
     def order(self, most: int) -> list[str]:
@@ -82,7 +87,7 @@ class BarSection:
         counts = {name: f" ({n:.0f} boxes)" if n > 1 else "" for name, n in boxes.items()}
         return [plain(name, 32 - len(counts[name])) + counts[name] for name in names]
 
-# %% ../../nbs/report/07f_bars.ipynb #176e7ce4
+# %% ../../nbs/report/07f_bars.ipynb #a10e5193
 def _draw_rows(ax, section: BarSection, names: list[str], pairs: list, y: float) -> None:
     "Draw the rows of a section from `y` downwards; `pairs` are the pairs of precisions."
     cells = {(row.gpu, row.precision): row for row in section.gpus.itertuples()}
@@ -92,7 +97,7 @@ def _draw_rows(ax, section: BarSection, names: list[str], pairs: list, y: float)
             middle = y + i - 0.5 + height * (k + 0.5)
             bars = [cells[name, precision] for precision in pair if (name, precision) in cells]
             for row in bars:
-                _draw_bar(ax, middle, 0.84 * height, row, row is bars[0], section.look)
+                _draw_bar(ax, middle, 0.84 * height, row, row is bars[0], section.kind)
             if bars:
                 _draw_value(ax, middle, bars)
 
@@ -102,7 +107,7 @@ def _draw_heading(fig, ax, y: float, text: str):
     edge = blended_transform_factory(fig.transFigure, ax.transData)
     return ax.text(0.03, y, text, transform=edge, va="center", fontsize=9, color=DIM, style="italic")
 
-# %% ../../nbs/report/07f_bars.ipynb #51212401
+# %% ../../nbs/report/07f_bars.ipynb #0ae14b90
 def _finish_axes(ax, bottom: float, ticks: list[tuple], unit: str, headings: list) -> None:
     "Label the rows and the axis; leave room for the numbers behind the bars."
     ax.set_yticks([y for y, _ in ticks], [label for _, label in ticks], fontsize=9.5)
@@ -125,13 +130,15 @@ def _bar_legend(pairs: list, sections: list[BarSection]) -> list:
         handles.append(Line2D([], [], marker="D", markersize=5, color=INK, linestyle="", label="your box"))
     return handles
 
-# %% ../../nbs/report/07f_bars.ipynb #385b926c
+# %% ../../nbs/report/07f_bars.ipynb #b8d70581
 ROW_HEIGHT_IN = 0.30
 
 
 def _draw_sections(fig, ax, sections: list[BarSection], orders: list, pairs: list, unit: str) -> None:
     "Draw all sections, one below the other."
-    y, ticks, headings = 0.0, [], []
+    ticks: list = []  # height and label of each row
+    headings: list = []
+    y = 0.0
     for section, order in zip(sections, orders):
         if section.heading:
             headings.append(_draw_heading(fig, ax, y, section.heading))
@@ -147,7 +154,7 @@ def _bars_alt(gpus: pd.DataFrame, title: str, unit: str) -> str:
     tops = gpus.groupby("gpu").middle.max().sort_values(ascending=False).head(5)
     return f"{title}: {unit}; " + ", ".join(f"{gpu} {short_number(v)}" for gpu, v in tops.items())
 
-# %% ../../nbs/report/07f_bars.ipynb #3769dc3a
+# %% ../../nbs/report/07f_bars.ipynb #0eb0fd26
 def bars(
     sections: list[BarSection],  # the ranked ones first
     title: str,
@@ -167,7 +174,7 @@ def bars(
         draw_legend(fig, _bar_legend(pairs, sections))
     return Picture(fig, name, _bars_alt(sections[0].gpus, title, unit))
 
-# %% ../../nbs/report/07f_bars.ipynb #cc6319c7
+# %% ../../nbs/report/07f_bars.ipynb #e77dfdbb
 def _published_bars(reference: pd.DataFrame) -> pd.DataFrame:
     "Return published results with the columns of `by_gpu`."
     label = [f"{gpu} · {plain(source, 22)}" for gpu, source in zip(reference.gpu, reference.source)]
@@ -176,8 +183,8 @@ def _published_bars(reference: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_picture(
-    rows: pd.DataFrame,  # of one group, of `classify`
-    reference: pd.DataFrame | None = None,  # of `read_published`
+    rows: pd.DataFrame,  # of one group, from `classify`
+    reference: pd.DataFrame | None = None,  # from `read_published`
     with_versions: bool = False,  # name them in the title: another group differs in nothing else
 ) -> Picture | None:  # None: there is nothing to draw
     "Return the best batch of each GPU of a group."
@@ -193,9 +200,9 @@ def best_picture(
     title = f"{first.what} · {first.versions}" if with_versions else first.what
     return bars(sections, title, "samples/s at the best batch size", slug("best", first.what, first.group))
 
-# %% ../../nbs/report/07f_bars.ipynb #038a4bd4
+# %% ../../nbs/report/07f_bars.ipynb #4861e2f6
 def value_picture(
-    tops: pd.DataFrame,  # of `best_rows`
+    tops: pd.DataFrame,  # from `best_rows`
     value: str,  # a column
     title: str,
     unit: str,
@@ -205,7 +212,7 @@ def value_picture(
     gpus = by_gpu(tops, value)
     return bars([BarSection(gpus)], title, unit, name) if len(gpus) else None
 
-# %% ../../nbs/report/07f_bars.ipynb #cb0032a3
+# %% ../../nbs/report/07f_bars.ipynb #018e38b2
 def average_picture(average: Average) -> Picture:
     "Return GPUs over their common models, relative to the fastest."
     shares = 100 * average.shares
@@ -214,7 +221,7 @@ def average_picture(average: Average) -> Picture:
     title = f"{len(average.models)} models, {average.precision.upper()}"
     return bars([BarSection(gpus)], title, "% of the fastest, geometric mean", slug("average", average.precision, average.versions))
 
-# %% ../../nbs/report/07f_bars.ipynb #f1e62633
+# %% ../../nbs/report/07f_bars.ipynb #1c47efb3
 _STACK_COLORS = {OKABE_ITO[0]: "white", OKABE_ITO[4]: "black", OKABE_ITO[1]: "black"}  # of a part, and of the text on it
 _MIN_LABELLED_PERCENT = 13
 
@@ -231,9 +238,9 @@ def _draw_stacks(ax, t: pd.DataFrame, parts: dict[str, str]) -> None:
                 ax.text(start + width / 2, y, f"{short_number(ms)} ms", **how)
         left += share
 
-# %% ../../nbs/report/07f_bars.ipynb #eea9abc5
+# %% ../../nbs/report/07f_bars.ipynb #3facd0e2
 def stacked_picture(
-    tops: pd.DataFrame,  # of `best_rows`, in one group
+    tops: pd.DataFrame,  # from `best_rows`, in one group
     parts: dict[str, str],  # column: its name
     title: str,
     name: str,  # of the file

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RESULT', 'SOAK', 'SHORT', 'UNSTEADY', 'IMPOSSIBLE', 'OOM', 'FAILED', 'classify']
 
-# %% ../../nbs/report/07b_comparable.ipynb #95b83049
+# %% ../../nbs/report/07b_comparable.ipynb #3c6e9efc
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from .text import plain, short_name
 from ..spec.options import needs_fused
 from ..store.record import SKIPPED_OOM, Record, comparison_key
 
-# %% ../../nbs/report/07b_comparable.ipynb #ea64d2c3
+# %% ../../nbs/report/07b_comparable.ipynb #2a921d09
 RESULT, SOAK, SHORT, UNSTEADY = "result", "soak", "short measurement", "not steady"
 IMPOSSIBLE, OOM, FAILED = "impossible", "out of memory", "failed"
 
@@ -36,7 +36,7 @@ def _statuses(t: pd.DataFrame) -> np.ndarray:
     }
     return np.select([np.asarray(c, dtype=bool) for c in choices.values()], list(choices), RESULT).astype(object)
 
-# %% ../../nbs/report/07b_comparable.ipynb #dbf8ed92
+# %% ../../nbs/report/07b_comparable.ipynb #afb749f6
 _COMPARED_PARTS = dict(pytorch=2, cuda=1, driver=1)  # how many parts of a version
 
 
@@ -50,7 +50,7 @@ def _leading_versions(values: pd.Series, parts: int) -> np.ndarray:
     codes, found = pd.factorize(values)  # unknown ones have the code -1, the last of the list
     return np.array([*(_leading_parts(v, parts) for v in found), None], dtype=object)[codes]
 
-# %% ../../nbs/report/07b_comparable.ipynb #cca573fe
+# %% ../../nbs/report/07b_comparable.ipynb #4c144d58
 def _record_of(values: Iterable) -> Record:
     "Return a record with the `KEY_OPTIONS` and `VERSION_FIELDS` of a row."
     known: dict = {name: None if pd.isna(value) else value for name, value in zip(KEY_OPTIONS + VERSION_FIELDS, values)}
@@ -65,7 +65,7 @@ def _two_keys(record: Record) -> tuple[str, str]:
     fused = None if record.fused == needs_fused(record) else record.fused
     return comparison_key(record), comparison_key(replace(record, precision="fp32", fused=fused))
 
-# %% ../../nbs/report/07b_comparable.ipynb #0d136551
+# %% ../../nbs/report/07b_comparable.ipynb #7aff6679
 def _combination_numbers(table: pd.DataFrame, names: Iterable[str]) -> np.ndarray:
     "Return the number of each row's combination of values; an unknown value is a value, too."
     numbers: np.ndarray = np.zeros(len(table), dtype=np.int64)
@@ -83,14 +83,14 @@ def _comparison_keys(table: pd.DataFrame) -> np.ndarray:
     keys = [_two_keys(_record_of(row)) for row in firsts[names].itertuples(index=False)]
     return np.array(keys, dtype=object).reshape(-1, 2)[numbers]
 
-# %% ../../nbs/report/07b_comparable.ipynb #eeaf15df
+# %% ../../nbs/report/07b_comparable.ipynb #70f1e7b9
 _OPTION_FORMATS = dict(
     mode="{}", size="{} px", seq_len="{} tokens", task="{}", attention="{} attention", cell="{}", layers="{} layers",
     emb_dim="{} embedded", hid_dim="{} units", vocab="{} words", dropout="dropout {}", layout="{}", optimizer="{}", n_gpus="{} GPUs",
     family="{}", channels="{} channels", classes="{} classes", clip="clip {}", lr="lr {}",
 )  # fmt: skip
 
-# %% ../../nbs/report/07b_comparable.ipynb #7ebcf678
+# %% ../../nbs/report/07b_comparable.ipynb #d9c88790
 _OPTION_FORMATS |= {
     name: name.replace("_", " ") + " {}" for name in KEY_OPTIONS if name not in _OPTION_FORMATS and name not in ("model", "precision")
 }
@@ -106,7 +106,7 @@ def _option_in_words(name: str, value) -> str:
         return name.replace("_", " ")
     return _OPTION_FORMATS[name].format(f"{value:g}" if isinstance(value, float) else value)
 
-# %% ../../nbs/report/07b_comparable.ipynb #2eea06d7
+# %% ../../nbs/report/07b_comparable.ipynb #91c7fc8e
 def _group_names(firsts: pd.DataFrame) -> Iterator[tuple]:
     "Yield the number and the name of each group; `firsts` has one row of each."
     for model, same in firsts.groupby("model", sort=False, dropna=False):
@@ -128,7 +128,7 @@ def _add_names(t: pd.DataFrame) -> pd.DataFrame:
     t["versions"] = t.group.map({i: _versions_in_words(row) for i, row in firsts.iterrows()}).astype(object)
     return t
 
-# %% ../../nbs/report/07b_comparable.ipynb #10ffce02
+# %% ../../nbs/report/07b_comparable.ipynb #f36e88d1
 def _gpu_names(t: pd.DataFrame) -> np.ndarray:
     "Return the short name of each row's device, with the number of GPUs where there are several."
     codes, names = pd.factorize(t.device_name.fillna(t.device))
@@ -137,7 +137,7 @@ def _gpu_names(t: pd.DataFrame) -> np.ndarray:
 
 
 def classify(
-    table: pd.DataFrame,  # of `table_of`, or several of them
+    table: pd.DataFrame,  # from `table_of`, or several of them
 ) -> pd.DataFrame:
     "Return the rows with `key`, `group`, `box`, `gpu`, `status`, `what` and `versions`. A repeated record counts once."
     t = table.sort_values("mine", ascending=False, kind="stable")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DRAWN_STATUSES', 'one_box', 'curve_picture', 'length_picture']
 
-# %% ../../nbs/report/07g_curves.ipynb #62853ce6
+# %% ../../nbs/report/07g_curves.ipynb #422cc18d
 import math
 from collections.abc import Iterable
 
@@ -31,7 +31,7 @@ from ready_steady_go.report.pictures import (
 )  # fmt: skip
 from .text import plain
 
-# %% ../../nbs/report/07g_curves.ipynb #b4349caa
+# %% ../../nbs/report/07g_curves.ipynb #a7f5af61
 def _draw_curve(ax, memory_ax, points: pd.DataFrame, precision: str) -> None:
     "Draw the points of one precision on one box; memory in GiB is the thin dotted line."
     color, measured = precision_color(precision), points[points.throughput > 0].sort_values("bs")
@@ -47,7 +47,7 @@ def _draw_curve(ax, memory_ax, points: pd.DataFrame, precision: str) -> None:
     cross = dict(marker="X", markersize=7, markeredgecolor=PAPER, linestyle="", clip_on=False)
     ax.plot(oom.bs, [0] * len(oom), color=color, zorder=5, **cross)
 
-# %% ../../nbs/report/07g_curves.ipynb #644d964e
+# %% ../../nbs/report/07g_curves.ipynb #0c01a5e5
 def _finish_batch_axis(ax, sizes: pd.Series) -> None:
     "Make the axis logarithmic, with at most seven ticks at powers of two."
     ax.set_xscale("log", base=2)
@@ -63,7 +63,7 @@ def _finish_value_axis(ax, values: pd.Series) -> None:
     ax.set_ylim(0, 1.12 * values.max() if values.max() > 0 else 1)
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
 
-# %% ../../nbs/report/07g_curves.ipynb #7f531b57
+# %% ../../nbs/report/07g_curves.ipynb #5c6f85f6
 def _draw_panel(ax, points: pd.DataFrame, title: str) -> None:
     "Draw the curves of one box, with memory on the right axis."
     memory_ax = ax.twinx()
@@ -89,7 +89,7 @@ def _curve_legend(points: pd.DataFrame) -> list:
         handles.append(Line2D([], [], color=DIM, marker="X", markersize=6, linestyle="", label="does not fit"))
     return handles
 
-# %% ../../nbs/report/07g_curves.ipynb #9ddc4a57
+# %% ../../nbs/report/07g_curves.ipynb #2b7ce379
 DRAWN_STATUSES = (RESULT, SHORT, UNSTEADY, OOM)
 
 
@@ -113,9 +113,9 @@ def _panel_title(points: pd.DataFrame, box: pd.DataFrame) -> str:
     n = points.box.nunique()
     return plain(box.gpu.iloc[0], 34) + (f", 1 box of {n}" if n > 1 else "") + (", yours" if box.mine.any() else "")
 
-# %% ../../nbs/report/07g_curves.ipynb #b203d376
+# %% ../../nbs/report/07g_curves.ipynb #0855421e
 def curve_picture(
-    rows: pd.DataFrame,  # of one group, of `classify`
+    rows: pd.DataFrame,  # of one group, from `classify`
     most: int = 4,  # panels
 ) -> Picture | None:  # None: no GPU has two batch sizes
     "Return throughput and memory over batch size, with a panel for each GPU."
@@ -135,7 +135,7 @@ def curve_picture(
     alt = f"{first.what}: throughput and memory over batch size on {', '.join(gpus)}"
     return Picture(fig, slug("curve", first.what, first.group), alt)
 
-# %% ../../nbs/report/07g_curves.ipynb #2306e08f
+# %% ../../nbs/report/07g_curves.ipynb #7275bc98
 def _draw_numbers(ax, grid: pd.DataFrame, oom: set) -> None:
     "Write the value of each field; white on dark fields."
     middle = (float(grid.max().max()) + float(grid.min().min())) / 2
@@ -159,7 +159,7 @@ def _draw_heatmap(ax, grid: pd.DataFrame, oom: set, title: str) -> None:
     ax.grid(visible=False)
     ax.set_title(title, fontsize=10, pad=4)
 
-# %% ../../nbs/report/07g_curves.ipynb #54a24a78
+# %% ../../nbs/report/07g_curves.ipynb #99a65983
 def _median_grid(points: pd.DataFrame, value: pd.Series, lengths: Iterable, sizes: Iterable) -> pd.DataFrame:
     "Return the median of `value`: a row for each length, a column for each batch size."
     grid = points.assign(value=value).pivot_table(index="seq_len", columns="bs", values="value", aggfunc="median")
@@ -170,9 +170,9 @@ def _length_and_size(points: pd.DataFrame) -> set[tuple]:
     "Return the pairs of sequence length and batch size."
     return set(zip(points.seq_len, points.bs))
 
-# %% ../../nbs/report/07g_curves.ipynb #a1b35221
+# %% ../../nbs/report/07g_curves.ipynb #213bccd0
 def length_picture(
-    points: pd.DataFrame,  # of one box and precision, of `classify`
+    points: pd.DataFrame,  # of one box and precision, from `classify`
     title: str,
     name: str,  # of the file
 ) -> Picture | None:  # None: there is one sequence length only

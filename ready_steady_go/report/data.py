@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ReportData', 'sample_path', 'load_results', 'show']
 
-# %% ../../nbs/report/07i_data.ipynb #1e734236
+# %% ../../nbs/report/07i_data.ipynb #a105dce5
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
@@ -22,14 +22,14 @@ from .text import plain
 from ..store.journal import from_journal
 from ..store.sources import from_wandb, is_project
 
-# %% ../../nbs/report/07i_data.ipynb #2a1c8f8c
+# %% ../../nbs/report/07i_data.ipynb #b08e77cd
 @dataclass
 class ReportData:
     "The rows of a report, the best of them, and the order of their groups."
 
-    rows: pd.DataFrame  # of `classify`
+    rows: pd.DataFrame  # from `classify`
     sources: list[str]  # names, for the reader
-    reference: pd.DataFrame | None = None  # of `read_published`
+    reference: pd.DataFrame | None = None  # from `read_published`
     refused: list = field(default_factory=list)  # id and reason of published results that cannot be true
     torn: int = 0  # broken lines of journals
     is_sample: bool = False
@@ -57,7 +57,7 @@ class ReportData:
         by_group = (rows[rows.group.eq(group)] for group in self.groups)
         return islice((same for same in by_group if len(same)), self.most_pictures)
 
-# %% ../../nbs/report/07i_data.ipynb #cd01a16a
+# %% ../../nbs/report/07i_data.ipynb #9d60410b
 def sample_path() -> str:
     "Return the path of the sample journal: a few models on a CPU."
     return str(package_files("ready_steady_go.report") / "sample.jsonl")
@@ -82,7 +82,7 @@ def _torn_lines(
     with open(path, "rb") as lines:
         return sum(bool(line.strip()) for line in lines) - read
 
-# %% ../../nbs/report/07i_data.ipynb #1b21ce18
+# %% ../../nbs/report/07i_data.ipynb #e9f565e1
 def load_results(
     journals: Iterable[str] | None = None,  # files; None: the sample, unless there is a project
     project: str | None = None,  # on W&B: `entity/project`
@@ -103,7 +103,7 @@ def load_results(
     names = ["the sample that ships with rsg"] if is_sample else [_source_name(source) for source in sources]
     return ReportData(rows, names, published, refused, torn, is_sample, Path(folder) if folder else None, most_pictures)
 
-# %% ../../nbs/report/07i_data.ipynb #a22a27a9
+# %% ../../nbs/report/07i_data.ipynb #6f022ab1
 def show(
     data: ReportData,
     items: Iterable,  # of a section

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMN_NAMES', 'SHOWN_NAMES', 'cell_text', 'in_shown_units', 'named_columns', 'Table', 'Note']
 
-# %% ../../nbs/report/07h_items.ipynb #c503d1c3
+# %% ../../nbs/report/07h_items.ipynb #af366bd3
 import csv
 import html
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ import pandas as pd
 
 from .text import csv_text, md_text, plain
 
-# %% ../../nbs/report/07h_items.ipynb #c6b1c005
+# %% ../../nbs/report/07h_items.ipynb #9e0eaf5d
 def cell_text(value: Any) -> str:
     "Return a value as a reader sees it; an empty text if it is unknown."
     if value is None or value != value:
@@ -29,7 +29,7 @@ def cell_text(value: Any) -> str:
         return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:.4g}"
     return plain(value, 300)
 
-# %% ../../nbs/report/07h_items.ipynb #22a88ab4
+# %% ../../nbs/report/07h_items.ipynb #8743dd3f
 COLUMN_NAMES = dict(
     what="model", model="model", mode="mode", precision="precision", gpu="GPU", device_name="as it calls itself", bs="batch size",
     throughput="samples/s", error="±", throughput_ci95="±", repeats="measurements", step_ms="step ms", memory="peak GiB",
@@ -41,7 +41,7 @@ COLUMN_NAMES = dict(
     versions="versions", time="when",
 )  # fmt: skip
 
-# %% ../../nbs/report/07h_items.ipynb #1eef03a1
+# %% ../../nbs/report/07h_items.ipynb #0f0470a4
 SHOWN_NAMES = {
     "as it calls itself": "full name",
     "what it says of itself": "error and findings",
@@ -65,7 +65,7 @@ def named_columns(
     known = [name for name in names.split() if name in t and t[name].notna().any()]
     return t[known].rename(columns=COLUMN_NAMES | other)
 
-# %% ../../nbs/report/07h_items.ipynb #d9f556ac
+# %% ../../nbs/report/07h_items.ipynb #c8975985
 class Table:
     "Rows as HTML, Markdown and CSV; HTML and Markdown have the first `most` of them."
 
@@ -122,7 +122,7 @@ class Table:
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/html": self.html, "text/markdown": self.markdown, "text/plain": f"{self.title}: {len(self.data)} rows"}
 
-# %% ../../nbs/report/07h_items.ipynb #fd817400
+# %% ../../nbs/report/07h_items.ipynb #bee8f8db
 class Note:
     "Sentences of a report."
 

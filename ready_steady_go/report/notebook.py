@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['report_notebook', 'execute']
 
-# %% ../../nbs/report/07m_notebook.ipynb #bcbc0064
+# %% ../../nbs/report/07m_notebook.ipynb #55b7a433
 import os
 import sys
 import tempfile
@@ -13,7 +13,7 @@ from importlib.resources import as_file, files
 
 from ..spec.errors import UserError
 
-# %% ../../nbs/report/07m_notebook.ipynb #608bcd01
+# %% ../../nbs/report/07m_notebook.ipynb #cc7a6098
 def report_notebook(
     parameters: dict,  # name: value
 ):
@@ -30,7 +30,7 @@ def report_notebook(
     nb.cells.insert(place + 1, nbformat.v4.new_code_cell(source, metadata=dict(tags=["injected-parameters"])))
     return nb
 
-# %% ../../nbs/report/07m_notebook.ipynb #1af8eb48
+# %% ../../nbs/report/07m_notebook.ipynb #70e8eb44
 _KERNEL_ARGUMENTS = ("--log-level=ERROR", "--HistoryManager.enabled=False")
 
 
@@ -52,7 +52,7 @@ def _kernel_environment(folder: str) -> dict[str, str]:
     path = os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
     return os.environ | dict(IPYTHONDIR=folder, PYTHONPATH=path, MPLBACKEND="agg", PYDEVD_DISABLE_FILE_VALIDATION="1")
 
-# %% ../../nbs/report/07m_notebook.ipynb #5002d9c2
+# %% ../../nbs/report/07m_notebook.ipynb #579c15f7
 def _one_line_error(error) -> Exception:
     "Return the error of a cell as a `UserError` or a `RuntimeError` of one line."
     text = " ".join(str(error.evalue).split())
@@ -62,7 +62,7 @@ def _one_line_error(error) -> Exception:
         return RuntimeError(text)
     return RuntimeError(f"the report failed: {error.ename}: {text}"[:400])
 
-# %% ../../nbs/report/07m_notebook.ipynb #db41451e
+# %% ../../nbs/report/07m_notebook.ipynb #e3a63ec9
 def _client(nb, folder: str):
     "Return a client that runs a notebook in a folder."
     from nbclient import NotebookClient

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAMPLE_NOTE', 'period', 'overview']
 
-# %% ../../nbs/report/07j_overview.ipynb #14053b39
+# %% ../../nbs/report/07j_overview.ipynb #af31efde
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,10 +14,10 @@ import pandas as pd
 from .data import ReportData
 from .items import Note
 from .ranking import rank_own_boxes, status_counts
-from .text import counted
+from .text import with_noun
 from ..store.record import plus_minus
 
-# %% ../../nbs/report/07j_overview.ipynb #241d4532
+# %% ../../nbs/report/07j_overview.ipynb #dc5e648b
 def period(times: pd.Series) -> str:
     "Return the days of ISO times: `2026-01-02`, or `2026-01-02 to 2026-01-09`."
     days = sorted({t[:10] for t in times.dropna() if t.startswith("20")})
@@ -27,11 +27,11 @@ def period(times: pd.Series) -> str:
 def _read_note(data: ReportData) -> Note:
     "Return how many records were read, and of what kind."
     rows = data.rows
-    about = ", ".join(filter(None, [counted(rows.box.nunique(), "box", "boxes"), period(rows.time)]))
-    text = f"{', '.join(data.sources)}: {counted(len(rows), 'record', 'records')} of {about}: {status_counts(rows)}."
+    about = ", ".join(filter(None, [with_noun(rows.box.nunique(), "box", "boxes"), period(rows.time)]))
+    text = f"{', '.join(data.sources)}: {with_noun(len(rows), 'record', 'records')} of {about}: {status_counts(rows)}."
     return Note(text, title="Read:")
 
-# %% ../../nbs/report/07j_overview.ipynb #b2c5c535
+# %% ../../nbs/report/07j_overview.ipynb #e5003d60
 def _fastest_lines(data: ReportData) -> Iterator[str]:
     "Yield the best batch of the first groups, as sentences."
     for group in data.groups[: data.most_pictures]:
@@ -40,7 +40,7 @@ def _fastest_lines(data: ReportData) -> Iterator[str]:
             throughput = plus_minus(row.throughput, None if pd.isna(row.error) else row.error)
             yield f"{row.what} {row.precision.upper()}: {throughput} samples/s on {row.gpu} at batch size {row.bs:.0f}"
 
-# %% ../../nbs/report/07j_overview.ipynb #ba324050
+# %% ../../nbs/report/07j_overview.ipynb #b7100b59
 def _own_box_lines(data: ReportData) -> Iterator[str]:
     "Yield the ranks of the reader's box, the mean of all settings first."
     ranks = rank_own_boxes(data.best)
@@ -59,22 +59,22 @@ def _own_box_notes(data: ReportData) -> Iterator[Note]:
     elif data.rows.mine.any():
         yield Note("no other results have the same GPU, options and versions.", title="Your box:")
 
-# %% ../../nbs/report/07j_overview.ipynb #298eba95
+# %% ../../nbs/report/07j_overview.ipynb #6716201e
 def _warnings(data: ReportData) -> Iterator[str]:
     "Yield what a reader must know before comparing."
     if data.several_versions:
         named = ", ".join(sorted(data.several_versions)[:8])
         yield f"{named}: measured with several versions of rsg, torch, CUDA or driver, which are not compared with each other."
     if data.torn:
-        yield f"{counted(data.torn, 'broken line is', 'broken lines are')} ignored; a power cut leaves such lines."
+        yield f"{with_noun(data.torn, 'broken line is', 'broken lines are')} ignored; a power cut leaves such lines."
     if data.refused:
         yield f"{len(data.refused)} of the published results cannot be true and are refused; a table below has the reasons."
     left = len(data.groups) - data.most_pictures
     if left > 0:
-        more = counted(left, "other is", "others are")
+        more = with_noun(left, "other is", "others are")
         yield f"There are pictures of {data.most_pictures} settings, those with most GPUs and results; {more} in the tables."
 
-# %% ../../nbs/report/07j_overview.ipynb #ff7c9b77
+# %% ../../nbs/report/07j_overview.ipynb #40e8568a
 SAMPLE_NOTE = "This is the sample that ships with rsg: a few small models on a CPU. Use rsg report JOURNAL for your own results."
 
 

@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'parse_formats', 'parse_out', 'report_parameters', 'report_markdown', 'report_page', 'write_report',
            'report_command']
 
-# %% ../../nbs/report/07n_page.ipynb #ae47bfdc
+# %% ../../nbs/report/07n_page.ipynb #eb501cdf
 import base64
 import hashlib
 import os
@@ -21,14 +21,14 @@ from pathlib import Path
 
 from .. import __version__
 from .notebook import execute, report_notebook
-from .text import counted
+from .text import with_noun
 from ..spec.errors import UserError
 from ..spec.parse import one_of
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.sources import is_project
 from ..truth.guard import read_table
 
-# %% ../../nbs/report/07n_page.ipynb #66b2e93b
+# %% ../../nbs/report/07n_page.ipynb #a736e293
 FORMATS = ("html", "ipynb", "csv", "md", "png")
 
 
@@ -55,7 +55,7 @@ def parse_out(
         raise UserError(f"--out {text}: this folder is not writable; name a file in another one")
     return out
 
-# %% ../../nbs/report/07n_page.ipynb #ae2b16e9
+# %% ../../nbs/report/07n_page.ipynb #fc78ae7f
 def _readable_journal(
     path: str,  # as typed
     option: str = "",  # its option, for the error
@@ -72,7 +72,7 @@ def _readable_journal(
         raise UserError(f"{name}: this file is not readable; change its permissions")
     return str(Path(path).absolute())
 
-# %% ../../nbs/report/07n_page.ipynb #cc13cff9
+# %% ../../nbs/report/07n_page.ipynb #712f059b
 def report_parameters(
     journals: Iterable[str],  # as typed
     project: str | None = None,
@@ -92,7 +92,7 @@ def report_parameters(
     journals = [*own, *(j for j in found if j not in own)]
     return dict(journals=journals or None, project=project, mine=own or None, reference=reference)
 
-# %% ../../nbs/report/07n_page.ipynb #cd17c64b
+# %% ../../nbs/report/07n_page.ipynb #d26165cf
 def _markdown_of(data: dict, folder: str) -> list[str]:
     "Return an output as Markdown; an empty list if it has no such form."
     if "image/svg+xml" in data:
@@ -114,7 +114,7 @@ def report_markdown(
             parts += _markdown_of(output.get("data", {}), folder)
     return "\n\n".join(parts) + "\n"
 
-# %% ../../nbs/report/07n_page.ipynb #19547f43
+# %% ../../nbs/report/07n_page.ipynb #b38c1345
 def report_page(
     nb,  # executed
 ) -> str:
@@ -135,8 +135,8 @@ def report_page(
     text, _ = exporter.from_notebook_node(nb, resources=about)
     return text
 
-# %% ../../nbs/report/07n_page.ipynb #f331f722
-def _write_whole(path: Path, text: str) -> Path:
+# %% ../../nbs/report/07n_page.ipynb #efaf5894
+def _replace_file(path: Path, text: str) -> Path:
     "Write a file as a whole or not at all."
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -163,13 +163,13 @@ def _files_folder(out: Path) -> Path:
     "Return the folder for tables and pictures beside a page."
     return out.with_name(f"{out.stem}_files")
 
-# %% ../../nbs/report/07n_page.ipynb #75e3d7dc
+# %% ../../nbs/report/07n_page.ipynb #f0fc5f38
 def _write_formats(nb, out: Path, formats: Iterable[str]) -> list[Path]:
     "Write an executed notebook as HTML, notebook and Markdown, as far as wanted; return the paths."
     import nbformat
 
     makers = dict(html=report_page, ipynb=nbformat.writes, md=lambda nb: report_markdown(nb, _files_folder(out).name))
-    return [_write_whole(out if name == "html" else out.with_suffix(f".{name}"), makers[name](nb)) for name in formats if name in makers]
+    return [_replace_file(out if name == "html" else out.with_suffix(f".{name}"), makers[name](nb)) for name in formats if name in makers]
 
 
 def _overview_text(nb) -> str:
@@ -177,9 +177,9 @@ def _overview_text(nb) -> str:
     (cell,) = (c for c in nb.cells if "summary" in c.metadata.get("tags", []))
     return "\n".join(output["data"]["text/plain"] for output in cell.outputs if "data" in output)
 
-# %% ../../nbs/report/07n_page.ipynb #fbdaa213
+# %% ../../nbs/report/07n_page.ipynb #cb4b843b
 def write_report(
-    parameters: dict,  # of `report_parameters`
+    parameters: dict,  # from `report_parameters`
     out: Path,  # of the page
     formats: Iterable[str],  # some of `FORMATS`
 ) -> tuple[list[Path], str]:  # the files, and the overview as text
@@ -190,7 +190,7 @@ def write_report(
         written = _copy_files(Path(made), _files_folder(out), endings)
     return written + _write_formats(nb, out, formats), _overview_text(nb)
 
-# %% ../../nbs/report/07n_page.ipynb #bd397575
+# %% ../../nbs/report/07n_page.ipynb #9e456c9a
 def _open_page(path: Path) -> int:
     "Open the page in a browser; return 1 if there is none."
     import webbrowser
@@ -205,9 +205,9 @@ def _print_paths(written: list[Path], out: Path) -> None:
     "Print the files beside the page, and the folder of tables and pictures as one line."
     beside = [path for path in written if path.parent == out.parent]
     n = len(written) - len(beside)
-    print(*beside, *([f"{_files_folder(out)}{os.sep} ({counted(n, 'file', 'files')})"] if n else []), sep="\n")
+    print(*beside, *([f"{_files_folder(out)}{os.sep} ({with_noun(n, 'file', 'files')})"] if n else []), sep="\n")
 
-# %% ../../nbs/report/07n_page.ipynb #66ce41b2
+# %% ../../nbs/report/07n_page.ipynb #0203811d
 def report_command(
     journals: Iterable[str],
     project: str | None = None,

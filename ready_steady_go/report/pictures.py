@@ -7,7 +7,7 @@ __all__ = ['INK', 'PAPER', 'LINE_COLOR', 'DIM', 'CSS_VARIABLES', 'PRECISION_COLO
            'PRECISION_PAIRS', 'precision_color', 'picture_style', 'Picture', 'figure_with_axes', 'label_margin',
            'draw_title', 'draw_legend', 'slug', 'short_number', 'precision_pairs']
 
-# %% ../../nbs/report/07e_pictures.ipynb #9b967968
+# %% ../../nbs/report/07e_pictures.ipynb #a441e86c
 import html
 import io
 import re
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from .text import plain
 
-# %% ../../nbs/report/07e_pictures.ipynb #0bb04999
+# %% ../../nbs/report/07e_pictures.ipynb #223dcfc2
 INK, PAPER, LINE_COLOR, DIM = "#1d2023", "#fffffe", "#d0d3d7", "#5f656c"
 CSS_VARIABLES = {INK: "ink", PAPER: "paper", LINE_COLOR: "line", DIM: "dim"}
 PRECISION_COLORS = {"fp16": "#56b4e9", "fp32": "#0072b2", "bf16": "#e69f00", "tf32": "#d55e00", "unknown": "#999999"}
@@ -32,7 +32,7 @@ def precision_color(precision: str) -> str:
     "Return the colour of a precision."
     return PRECISION_COLORS.get(precision, PRECISION_COLORS["unknown"])
 
-# %% ../../nbs/report/07e_pictures.ipynb #3cb09579
+# %% ../../nbs/report/07e_pictures.ipynb #731b4f43
 STYLE = {
     "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "rsg", "font.size": 10, "font.family": "sans-serif",
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": LINE_COLOR,
@@ -47,7 +47,7 @@ def picture_style():
     "Return a context in which all is drawn in the style of the report."
     return mpl.rc_context(sns.axes_style("whitegrid") | STYLE)
 
-# %% ../../nbs/report/07e_pictures.ipynb #708a2254
+# %% ../../nbs/report/07e_pictures.ipynb #0a5cc287
 class Picture:
     "A figure with a file name and a text for those who cannot see it."
 
@@ -79,7 +79,7 @@ class Picture:
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"image/svg+xml": self.svg, "text/plain": self.alt, "application/x-rsg-name": self.name}
 
-# %% ../../nbs/report/07e_pictures.ipynb #0bd16d16
+# %% ../../nbs/report/07e_pictures.ipynb #34935350
 PICTURE_WIDTH_IN = 4.9  # on a phone of 390 pixels a label is then 10 pixels high
 
 
@@ -103,7 +103,7 @@ def label_margin(labels: Iterable[str]) -> float:
     "Return the room that labels need at the left, in inches."
     return min(2.6, 0.16 + 0.074 * max(map(len, labels), default=1))
 
-# %% ../../nbs/report/07e_pictures.ipynb #22ef8167
+# %% ../../nbs/report/07e_pictures.ipynb #1f2ed9ba
 def draw_title(fig: Figure, text: str) -> None:
     "Draw a title at the left edge; a long one is smaller."
     text = plain(text, 72)
@@ -117,7 +117,7 @@ def draw_legend(fig: Figure, handles: list) -> None:
     columns = 6 if len(handles) <= 4 else 3
     fig.legend(handles=handles, ncols=columns, handlelength=1.2, columnspacing=1.2, borderpad=0.1, borderaxespad=0.15, **place)
 
-# %% ../../nbs/report/07e_pictures.ipynb #89b4805f
+# %% ../../nbs/report/07e_pictures.ipynb #0299f5e6
 def slug(*parts) -> str:
     "Return the name of a file: letters, digits and dashes of all parts."
     return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, parts)).lower()).strip("-")[:80] or "picture"
@@ -132,7 +132,7 @@ def short_number(value: float) -> str:
             return f"{value / unit:.3g}{letter}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
-# %% ../../nbs/report/07e_pictures.ipynb #c87fb748
+# %% ../../nbs/report/07e_pictures.ipynb #7a972409
 PRECISION_PAIRS = (("fp16", "fp32"), ("bf16", "tf32"), ("unknown",))  # the first of a pair has the wide bar
 
 

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['PUBLISHED_COLUMNS', 'read_published', 'published_like']
 
-# %% ../../nbs/report/07d_published.ipynb #e8ef420e
+# %% ../../nbs/report/07d_published.ipynb #99a029db
 import pandas as pd
 
 from .text import plain, short_name
 from ..truth.guard import precision_of, read_table, verdicts
 
-# %% ../../nbs/report/07d_published.ipynb #b8920eb8
+# %% ../../nbs/report/07d_published.ipynb #730d43a3
 PUBLISHED_COLUMNS = "id gpu n_gpus model mode precision layout bs size seq_len rate per source checked".split()
 
 
@@ -35,7 +35,7 @@ def _published_row(row, verdict) -> dict:
         checked=verdict.plausible is True,
     )
 
-# %% ../../nbs/report/07d_published.ipynb #7277242e
+# %% ../../nbs/report/07d_published.ipynb #208cfa00
 def read_published(
     path: str,  # of a CSV file with the columns of `rsg check`
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:  # the rows that are not refused; id and reason of those that are
@@ -49,7 +49,7 @@ def read_published(
             kept.append(_published_row(row, verdict))
     return pd.DataFrame(kept, columns=PUBLISHED_COLUMNS), refused
 
-# %% ../../nbs/report/07d_published.ipynb #a9b463dc
+# %% ../../nbs/report/07d_published.ipynb #8a010ca5
 def _known_text(value) -> str:
     "Return a value as a published table has it; an empty text if it is unknown."
     if value is None or value != value:
@@ -58,7 +58,7 @@ def _known_text(value) -> str:
 
 
 def published_like(
-    reference: pd.DataFrame,  # of `read_published`
+    reference: pd.DataFrame,  # from `read_published`
     group,  # a row of the group
 ) -> pd.DataFrame:
     "Return the published results that measured the same as a group, the fastest first."

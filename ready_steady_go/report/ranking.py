@@ -6,7 +6,7 @@
 __all__ = ['MIN_BOXES_FOR_PERCENTILE', 'candidates', 'best_rows', 'by_gpu', 'Average', 'averages', 'BoxRank', 'rank_own_boxes',
            'not_ranked', 'status_counts']
 
-# %% ../../nbs/report/07c_ranking.ipynb #d71aad03
+# %% ../../nbs/report/07c_ranking.ipynb #ff3c51e3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from .comparable import FAILED, IMPOSSIBLE, OOM, RESULT, SHORT, SOAK, UNSTEADY
-from .text import counted
+from .text import with_noun
 
-# %% ../../nbs/report/07c_ranking.ipynb #c7b94d7a
+# %% ../../nbs/report/07c_ranking.ipynb #f86298f4
 def _fully_timed(
-    table: pd.DataFrame,  # of `classify`
+    table: pd.DataFrame,  # from `classify`
 ) -> pd.DataFrame:
     "Return the rows that were timed in full; where a search confirmed its winner, the confirmation alone."
     timed = table[table.status.isin([RESULT, UNSTEADY])]
@@ -34,7 +34,7 @@ def _only_short(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def candidates(
-    table: pd.DataFrame,  # of `classify`
+    table: pd.DataFrame,  # from `classify`
     status: str = RESULT,  # or UNSTEADY: those that are not ranked
 ) -> pd.DataFrame:
     "Return the rows that may be the best of their box."
@@ -43,20 +43,20 @@ def candidates(
         return timed[timed.status.eq(RESULT)]
     return pd.concat([timed[timed.status.eq(UNSTEADY)], _only_short(table)])
 
-# %% ../../nbs/report/07c_ranking.ipynb #788c25a3
+# %% ../../nbs/report/07c_ranking.ipynb #33459aa9
 def _with_repeats(
-    points: pd.DataFrame,  # of `candidates`
+    points: pd.DataFrame,  # from `candidates`
 ) -> pd.DataFrame:
     "Add `middle`, the median over repeats, `repeats`, their number, and `error` in samples/s."
-    rate = points.groupby(["key", "box", "bs"]).throughput
-    points = points.assign(middle=rate.transform("median"), repeats=rate.transform("size"))
-    half_range = (rate.transform("max") - rate.transform("min")) / 2
+    repeats = points.groupby(["key", "box", "bs"]).throughput
+    points = points.assign(middle=repeats.transform("median"), repeats=repeats.transform("size"))
+    half_range = (repeats.transform("max") - repeats.transform("min")) / 2
     points["error"] = np.fmax(points.throughput_ci95, np.where(points.repeats > 1, half_range, np.nan))
     return points
 
 
 def best_rows(
-    table: pd.DataFrame,  # of `classify`
+    table: pd.DataFrame,  # from `classify`
     status: str = RESULT,  # or UNSTEADY: the best of those that are not ranked
 ) -> pd.DataFrame:  # columns of the table, `repeats`, and `error`: a half width, samples/s
     "Return the best batch size of each box, for each key."
@@ -65,7 +65,7 @@ def best_rows(
     tops = points.sort_values(["middle", "off"], ascending=[False, True], kind="stable").drop_duplicates(["key", "box"])
     return tops.assign(throughput=tops.middle).drop(columns=["middle", "off"])
 
-# %% ../../nbs/report/07c_ranking.ipynb #60a159b7
+# %% ../../nbs/report/07c_ranking.ipynb #7774bd4f
 def _error_bars(tops: pd.DataFrame, value: str) -> pd.DataFrame:
     "Add `value`, `low` and `high` of each box; only throughput has an error."
     error = tops.error.fillna(0) if value == "throughput" else 0
@@ -76,9 +76,9 @@ def _size_range(low: float, high: float) -> str:
     "Return the batch sizes of several boxes: `64` or `64–128`."
     return f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
 
-# %% ../../nbs/report/07c_ranking.ipynb #bb02cc9b
+# %% ../../nbs/report/07c_ranking.ipynb #5a459845
 def by_gpu(
-    tops: pd.DataFrame,  # of `best_rows`
+    tops: pd.DataFrame,  # from `best_rows`
     value: str = "throughput",  # a column
 ) -> pd.DataFrame:  # `middle`, `low`, `high`, `boxes`, `bs`, and `mine`, the value of the reader's own box
     "Return a value's median over boxes with the same GPU, for each group and precision."
@@ -93,7 +93,7 @@ def by_gpu(
     out["bs"] = [_size_range(low, high) for low, high in zip(out.bs_low, out.bs_high)]
     return out.drop(columns=["least", "most", "bs_low", "bs_high"])
 
-# %% ../../nbs/report/07c_ranking.ipynb #293a1763
+# %% ../../nbs/report/07c_ranking.ipynb #8a9be632
 @dataclass(frozen=True)
 class Average:
     "GPUs over the same models, in one precision and with the same versions."
@@ -104,14 +104,14 @@ class Average:
     models: list[str]
     lacking: dict[str, int]  # GPUs that are not averaged, and how many of the models they lack
 
-# %% ../../nbs/report/07c_ranking.ipynb #41b9ab37
+# %% ../../nbs/report/07c_ranking.ipynb #0d5ccf35
 def _geometric_mean_shares(throughput: pd.DataFrame) -> pd.Series:
     "Return each GPU's share of the fastest, averaged over models; `throughput` has a row for each GPU, a column for each model."
     return np.exp(np.log(throughput / throughput.max()).mean(axis=1)).sort_values(ascending=False)
 
 
 def averages(
-    gpus: pd.DataFrame,  # of `by_gpu`
+    gpus: pd.DataFrame,  # from `by_gpu`
 ) -> list[Average]:
     "Return GPUs compared over their common models, where there are two GPUs and two models; largest first."
     found = []
@@ -125,7 +125,7 @@ def averages(
         found.append(Average(versions, precision, _geometric_mean_shares(whole), list(common.columns), lacking))
     return sorted(found, key=lambda a: -len(a.shares))
 
-# %% ../../nbs/report/07c_ranking.ipynb #81dbe9b7
+# %% ../../nbs/report/07c_ranking.ipynb #2cb0e82c
 MIN_BOXES_FOR_PERCENTILE = 3
 
 
@@ -143,16 +143,17 @@ class BoxRank:
     why: tuple[str, ...]  # possible reasons
 
     def __str__(self):
-        difference, others = self.share - 1, counted(self.others, self.gpu, f"{self.gpu}s")
+        difference, others = self.share - 1, with_noun(self.others, self.gpu, f"{self.gpu}s")
         side = "above" if difference > 0 else "below"
-        text = f"{abs(difference):.0%} {side} the median of {others}"
         if abs(difference) <= max(self.error, 0.005):
             text = f"as fast as the median of {others}"
+        else:
+            text = f"{abs(difference):.0%} {side} the median of {others}"
         if self.percentile is not None:
             text += f" (faster than {self.percentile:.0%} of them)"
         return "; ".join([text, *self.why])
 
-# %% ../../nbs/report/07c_ranking.ipynb #74134f17
+# %% ../../nbs/report/07c_ranking.ipynb #da5c008b
 def _reasons(row) -> Iterator[str]:
     "Yield what may explain the throughput of a box."
     if row.power_limit_w < 0.97 * row.power_limit_default_w:
@@ -171,7 +172,7 @@ def _box_rank(own, others: pd.Series) -> BoxRank:
 
 
 def rank_own_boxes(
-    tops: pd.DataFrame,  # of `best_rows`
+    tops: pd.DataFrame,  # from `best_rows`
 ) -> list[BoxRank]:
     "Return the rank of each of the reader's results among others with the same GPU and the same key."
     found = []
@@ -180,15 +181,15 @@ def rank_own_boxes(
         found += [_box_rank(own, others.throughput)] if len(others) else []
     return found
 
-# %% ../../nbs/report/07c_ranking.ipynb #dd0cad9c
+# %% ../../nbs/report/07c_ranking.ipynb #f71b6523
 def not_ranked(
-    table: pd.DataFrame,  # of `classify`
+    table: pd.DataFrame,  # from `classify`
 ) -> pd.DataFrame:
     "Return impossible, unsteady and failed rows, sorted by status."
     failed = table[table.status.isin([IMPOSSIBLE, FAILED])]
     return pd.concat([failed, candidates(table, UNSTEADY)]).sort_values(["status", "what", "gpu", "bs"], kind="stable")
 
-# %% ../../nbs/report/07c_ranking.ipynb #76dae6dc
+# %% ../../nbs/report/07c_ranking.ipynb #bddc55b5
 _COUNTED = {  # one, and many
     RESULT: ("result", "results"),
     SHORT: ("short measurement of a search", "short measurements of a search"),
@@ -201,8 +202,8 @@ _COUNTED = {  # one, and many
 
 
 def status_counts(
-    table: pd.DataFrame,  # of `classify`
+    table: pd.DataFrame,  # from `classify`
 ) -> str:
     "Return the number of rows of each status, in words."
     n = table.status.value_counts()
-    return ", ".join(counted(n[status], *names) for status, names in _COUNTED.items() if status in n)
+    return ", ".join(with_noun(n[status], *names) for status, names in _COUNTED.items() if status in n)

@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['best_batch', 'over_models', 'over_batch_size', 'over_sequence_length', 'unranked', 'all_records']
 
-# %% ../../nbs/report/07k_sections.ipynb #da46666e
+# %% ../../nbs/report/07k_sections.ipynb #57a15069
 import pandas as pd
 
 from .bars import average_picture, best_picture
 from .curves import curve_picture, length_picture, one_box
 from .data import ReportData
 from .items import Note, Table, in_shown_units, named_columns
-from .pictures import Picture, slug
+from .pictures import slug
 from .ranking import Average, averages, by_gpu, not_ranked
 
-# %% ../../nbs/report/07k_sections.ipynb #1ed5ce81
+# %% ../../nbs/report/07k_sections.ipynb #0e8604ce
 def _best_table(data: ReportData) -> Table | Note:
     "Return the best batch size of each box."
     if not len(data.best):
@@ -34,7 +34,7 @@ def _spread_tables(data: ReportData) -> list[Table]:
     names = "what precision gpu boxes middle low high bs mine versions"
     return [Table("boxes", "Several boxes with the same GPU", named_columns(gpus, names))] if len(gpus) else []
 
-# %% ../../nbs/report/07k_sections.ipynb #8623fdeb
+# %% ../../nbs/report/07k_sections.ipynb #958369f2
 def _published_tables(data: ReportData) -> list[Table]:
     "Return the published results, and those that were refused."
     tables = []
@@ -46,13 +46,13 @@ def _published_tables(data: ReportData) -> list[Table]:
         tables.append(Table("refused", "Published by others, and refused", pd.DataFrame(data.refused, columns=["name", "why"])))
     return tables
 
-# %% ../../nbs/report/07k_sections.ipynb #ecc8a466
+# %% ../../nbs/report/07k_sections.ipynb #25f59310
 def best_batch(data: ReportData) -> list:
     "Return the best batch of each GPU in each precision, as pictures and tables."
     pictures = [best_picture(rows, data.reference, rows.what.iloc[0] in data.several_versions) for rows in data.first_groups(data.rows)]
     return [*filter(None, pictures), _best_table(data), *_spread_tables(data), *_published_tables(data)]
 
-# %% ../../nbs/report/07k_sections.ipynb #93e33695
+# %% ../../nbs/report/07k_sections.ipynb #4b76d5a3
 def _models_line(average: Average) -> str:
     "Return the models of an average."
     more = " ..." if len(average.models) > 12 else ""
@@ -70,7 +70,7 @@ def _average_rows(average: Average) -> pd.DataFrame:
     columns = {"precision": average.precision, "GPU": average.shares.index, "% of the fastest": 100 * average.shares.values}
     return pd.DataFrame(columns | {"models": len(average.models), "versions": average.versions})
 
-# %% ../../nbs/report/07k_sections.ipynb #5fc5be60
+# %% ../../nbs/report/07k_sections.ipynb #70ea20ed
 def over_models(data: ReportData) -> list:
     "Return the averages over models, relative to the fastest GPU."
     found = averages(by_gpu(data.best))[:4]
@@ -81,14 +81,14 @@ def over_models(data: ReportData) -> list:
     title = "Share of the fastest, geometric mean over models, %"
     return [*(average_picture(a) for a in found), Note(*lines), Table("average", title, table)]
 
-# %% ../../nbs/report/07k_sections.ipynb #f5a39a9c
-def over_batch_size(data: ReportData) -> list[Picture | Note]:
+# %% ../../nbs/report/07k_sections.ipynb #7d08d5f8
+def over_batch_size(data: ReportData) -> list:
     "Return throughput and memory over batch size."
     pictures = (curve_picture(rows) for rows in data.first_groups(data.rows))
     return [*filter(None, pictures)] or [Note("A curve needs two batch sizes of one model on one box.")]
 
-# %% ../../nbs/report/07k_sections.ipynb #1617ab4c
-def over_sequence_length(data: ReportData) -> list[Picture | Note]:
+# %% ../../nbs/report/07k_sections.ipynb #99f8b232
+def over_sequence_length(data: ReportData) -> list:
     "Return throughput and memory over batch size and sequence length, of transformers."
     t = data.rows[data.rows.seq_len.notna() & data.rows.family.ne("lstm")]
     pictures = []
@@ -98,7 +98,7 @@ def over_sequence_length(data: ReportData) -> list[Picture | Note]:
     found = [*filter(None, pictures)][: data.most_pictures]
     return found or [Note("There is no transformer with two sequence lengths.")]
 
-# %% ../../nbs/report/07k_sections.ipynb #35400c6c
+# %% ../../nbs/report/07k_sections.ipynb #d69a755e
 def unranked(data: ReportData) -> list[Table | Note]:
     "Return the results that are not ranked, each with its reason."
     t = not_ranked(data.rows)
@@ -107,7 +107,7 @@ def unranked(data: ReportData) -> list[Table | Note]:
     names = "status what precision gpu bs throughput throughput_ci95 outcome problems versions"
     return [Table("apart", "Not ranked", named_columns(t, names, status="why"), 300)]
 
-# %% ../../nbs/report/07k_sections.ipynb #e61df22c
+# %% ../../nbs/report/07k_sections.ipynb #a26dbf76
 def all_records(data: ReportData) -> list[Table | Note]:
     "Return every record, as a table."
     if not len(data.rows):

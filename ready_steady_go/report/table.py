@@ -6,7 +6,7 @@
 __all__ = ['KEY_OPTIONS', 'VERSION_FIELDS', 'BOX_FIELDS', 'RESULT_FIELDS', 'TABLE_FIELDS', 'FIELD_TYPES', 'CHUNK_RECORDS',
            'table_of']
 
-# %% ../../nbs/report/07a_table.ipynb #956a0f51
+# %% ../../nbs/report/07a_table.ipynb #e5f39967
 from collections.abc import Iterable
 from dataclasses import fields
 from itertools import islice
@@ -20,12 +20,12 @@ from .text import plain
 from ..spec.spec import Spec
 from ..store.record import Record
 
-# %% ../../nbs/report/07a_table.ipynb #4f83aacf
+# %% ../../nbs/report/07a_table.ipynb #2ab80d6c
 KEY_OPTIONS = tuple(f.name for f in fields(Spec) if f.name not in ("bs", "seed"))
 VERSION_FIELDS = ("rsg_version", "pytorch", "cuda", "driver")
 BOX_FIELDS = ("device_name", "gpu_mem", "pci_id", "driver", "cpu", "cpu_cores", "ram_bytes", "platform", "power_limit_w")
 
-# %% ../../nbs/report/07a_table.ipynb #d4524003
+# %% ../../nbs/report/07a_table.ipynb #fef1e45f
 RESULT_FIELDS = (
     "bs", "id", "time", "search", "outcome", "error", "throughput", "throughput_ci95", "step_ms", "steady", "plausible",
     "forward_ms", "backward_ms", "optimizer_ms", "peak_mem_bytes", "peak_reserved_bytes", "busy", "samples_per_joule", "energy_from",
@@ -34,7 +34,7 @@ RESULT_FIELDS = (
 )  # fmt: skip
 TABLE_FIELDS = KEY_OPTIONS + VERSION_FIELDS + RESULT_FIELDS
 
-# %% ../../nbs/report/07a_table.ipynb #169368d3
+# %% ../../nbs/report/07a_table.ipynb #07876987
 FIELD_TYPES = {f.name: get_args(f.type) or (f.type,) for f in fields(Record)}  # `(float, NoneType)` for `float | None`
 
 
@@ -59,7 +59,7 @@ def _column(name: str, values: Iterable) -> np.ndarray:
         return np.array([v if isinstance(v, bool) else None for v in values], dtype=object)
     return _number_column(values)
 
-# %% ../../nbs/report/07a_table.ipynb #f3facb5d
+# %% ../../nbs/report/07a_table.ipynb #c3473d14
 def _problems(record: Record) -> str | None:
     "Return the error and the findings of a record that cannot be ranked, else None."
     if record.outcome == "ok" and record.steady is not False and record.plausible is not False:
@@ -69,7 +69,7 @@ def _problems(record: Record) -> str | None:
     errors = [str(record.error)] if record.error else []
     return plain("; ".join(errors + texts), 300) or None
 
-# %% ../../nbs/report/07a_table.ipynb #0cb1dc31
+# %% ../../nbs/report/07a_table.ipynb #44e22437
 CHUNK_RECORDS = 2000  # held as Python objects at a time: few enough for the processor's cache
 _field_values = attrgetter(*TABLE_FIELDS)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ENERGY_SOURCES', 'PEAK_SHARES', 'STEP_PARTS', 'prices', 'energy_use', 'peak_shares', 'step_parts', 'words_per_second']
 
-# %% ../../nbs/report/07l_values.ipynb #5f6fac51
+# %% ../../nbs/report/07l_values.ipynb #40f91d5b
 from collections.abc import Iterator
 
 import pandas as pd
@@ -16,7 +16,7 @@ from .items import Note, Table, in_shown_units, named_columns
 from .overview import period
 from .pictures import Picture, slug
 
-# %% ../../nbs/report/07l_values.ipynb #8a051634
+# %% ../../nbs/report/07l_values.ipynb #61fce570
 def _with_prices(tops: pd.DataFrame) -> pd.DataFrame:
     "Return the rows with a price; add samples per dollar."
     t = tops[tops.usd_per_msample > 0]
@@ -28,7 +28,7 @@ def _price_note(t: pd.DataFrame) -> Note:
     sources = sorted(set(t.usd_from.dropna().replace("typed", "the command line")))
     return Note(f"Prices from {', '.join(filter(None, [*sources, period(t.usd_time)]))}; they change over time.")
 
-# %% ../../nbs/report/07l_values.ipynb #21ee0cc5
+# %% ../../nbs/report/07l_values.ipynb #e007ecb2
 def _price_pictures(data: ReportData, t: pd.DataFrame) -> Iterator[Picture]:
     "Yield a picture of each group and kind of price."
     for same in data.first_groups(t):
@@ -47,7 +47,7 @@ def prices(data: ReportData) -> list:
     table = named_columns(t.sort_values(["what", "usd_kind", "usd_per_msample"]), names)
     return [*_price_pictures(data, t), _price_note(t), Table("prices", "Price of a million samples", table)]
 
-# %% ../../nbs/report/07l_values.ipynb #e5568b7b
+# %% ../../nbs/report/07l_values.ipynb #399efd2f
 ENERGY_SOURCES = dict(counter="the GPU's own counter", power="power, integrated")
 
 
@@ -64,7 +64,7 @@ def energy_use(data: ReportData) -> list:
     table = named_columns(rows, "what precision gpu bs samples_per_joule energy_from versions")
     return [*pictures, Table("energy", "Samples per joule", table)]
 
-# %% ../../nbs/report/07l_values.ipynb #73a8dbb3
+# %% ../../nbs/report/07l_values.ipynb #f22bc480
 PEAK_SHARES = dict(mfu_pct="% of the data sheet's peak (MFU)", ceiling_pct="% of the matmul throughput measured on the same box")
 
 
@@ -81,7 +81,7 @@ def peak_shares(data: ReportData) -> list:
     table = named_columns(t, "what precision gpu bs mfu_pct ceiling_pct busy_pct versions")
     return [*filter(None, pictures), Table("roof", "Share of the peak", table)]
 
-# %% ../../nbs/report/07l_values.ipynb #c762f17c
+# %% ../../nbs/report/07l_values.ipynb #071591bb
 STEP_PARTS = dict(forward_ms="forward", backward_ms="backward", optimizer_ms="optimizer")
 
 
@@ -94,7 +94,7 @@ def step_parts(data: ReportData) -> list:
     table = named_columns(t, "what precision gpu bs forward_ms backward_ms optimizer_ms versions")
     return [*pictures, Table("split", "Parts of a step", table)]
 
-# %% ../../nbs/report/07l_values.ipynb #e4d3696d
+# %% ../../nbs/report/07l_values.ipynb #cc87f76d
 def words_per_second(data: ReportData) -> list:
     "Return the words per second of recurrent models."
     t = data.best[data.best.family.eq("lstm") & (data.best.tokens_per_s > 0)]
