@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['PUBLISHED_COLUMNS', 'read_published', 'published_like']
 
-# %% ../../nbs/report/07d_published.ipynb #99a029db
+# %% ../../nbs/report/07d_published.ipynb #8eb63303
 import pandas as pd
 
 from .text import plain, short_name
 from ..truth.guard import precision_of, read_table, verdicts
 
-# %% ../../nbs/report/07d_published.ipynb #730d43a3
+# %% ../../nbs/report/07d_published.ipynb #c043d664
 PUBLISHED_COLUMNS = "id gpu n_gpus model mode precision layout bs size seq_len rate per source checked".split()
 
 
@@ -35,7 +35,7 @@ def _published_row(row, verdict) -> dict:
         checked=verdict.plausible is True,
     )
 
-# %% ../../nbs/report/07d_published.ipynb #208cfa00
+# %% ../../nbs/report/07d_published.ipynb #88f7a4a3
 def read_published(
     path: str,  # of a CSV file with the columns of `rsg check`
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:  # the rows that are not refused; id and reason of those that are
@@ -49,7 +49,7 @@ def read_published(
             kept.append(_published_row(row, verdict))
     return pd.DataFrame(kept, columns=PUBLISHED_COLUMNS), refused
 
-# %% ../../nbs/report/07d_published.ipynb #8a010ca5
+# %% ../../nbs/report/07d_published.ipynb #dfc3cdd3
 def _known_text(value) -> str:
     "Return a value as a published table has it; an empty text if it is unknown."
     if value is None or value != value:
