@@ -23,16 +23,16 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 MOST_S, MOST_BYTES = 30.0, 1e9
 TABLE = """
 import resource, sys, time
-from ready_steady_go.report.sections import load
+from ready_steady_go.report.data import load_results
 began, used = time.perf_counter(), time.process_time()
-data = load([sys.argv[1]])
+data = load_results([sys.argv[1]])
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(time.perf_counter() - began, time.process_time() - used, memory, len(data.rows), len(data.best))
 """
 
 
 def journal(path, n):
-    "A journal of so many synthetic records."
+    "Write a journal of `n` synthetic records."
     from synthetic import many
 
     from ready_steady_go.store.record import to_line
@@ -42,7 +42,7 @@ def journal(path, n):
 
 
 def tree(pid):
-    "A process and all that it started, and are there at this moment: id, bytes held, CPU seconds."
+    "Yield a process and its living children: id, bytes held, CPU seconds."
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -55,7 +55,7 @@ def tree(pid):
 
 
 def watched(command, cwd):
-    "Run it: wall seconds, CPU seconds, and the most bytes that all its processes held together."
+    "Run a command; return wall seconds, CPU seconds, and the peak memory of all its processes together."
     began, cpu_s, most = time.perf_counter(), {}, 0
     child = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while child.poll() is None:
@@ -69,7 +69,7 @@ def watched(command, cwd):
 
 
 def measured(n, folder):
-    "One count."
+    "Measure one count."
     path = folder / f"{n}.jsonl"
     journal(path, n)
     done = subprocess.run([sys.executable, "-c", TABLE, str(path)], cwd=ROOT, capture_output=True, text=True)
@@ -85,7 +85,7 @@ def measured(n, folder):
 
 
 def line(one):
-    "A count as a line of the table."
+    "Return a count as a line of the table."
     mb = lambda name: f"{one[name] / 1e6:>7.0f}"
     table = f"{one['table_s']:>9.1f}{one['table_cpu_s']:>7.1f}{mb('table_bytes')}"
     return f"{one['records']:>9,}{table}{one['page_s']:>9.1f}{one['page_cpu_s']:>7.1f}{mb('page_bytes')}{one['html_bytes'] / 1e6:>9.1f}"

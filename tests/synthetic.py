@@ -1,4 +1,4 @@
-"""Records that nobody measured: for tests and benchmarks of the report, never for a result. Their GPUs are all called Synthetic."""
+"""Made-up records for tests and benchmarks of the report, never for a result. All their GPUs are called Synthetic."""
 
 import math
 import random
@@ -48,18 +48,18 @@ GPUS = [
 
 
 def machine(gpu, box=0, **more):
-    "A box with that GPU."
+    "Return a box with that GPU."
     about = dict(device="cuda", device_name=gpu, driver="550.54.15", pytorch="2.4.1+cu121", cuda="12.1", gpu_mem=24 * 2**30)
     return Machine(**(about | dict(ram_bytes=(64 + box) * 2**30, cpu="Synthetic CPU", cpu_cores=16) | more))
 
 
 def speed(gpu):
-    "How fast a synthetic GPU is: its number, in samples/s of a model that costs 10."
+    "Return the throughput of a synthetic GPU in samples/s: a tenth of the number in its name."
     return float("".join(c for c in gpu if c.isdigit())[-5:] or 1000) / 10
 
 
 def point(gpu=GPUS[0], bs=64, model="synthetic-net", precision="fp16", box=0, factor=1.0, spec=(), noise=0.004, windows=12, **more):
-    "One result."
+    "Return one result."
     rate = speed(gpu) * SHARE.get(precision, 0.5) * factor * bs / (bs + 12)
     s = Spec(**(dict(model=model, family="timm", precision=precision, bs=bs, size=224) | dict(spec)))
     m = Measurement(bs, [(10, 10 * bs / rate * (1 + noise * (i % 3 - 1))) for i in range(windows)], 1.0, 0.1, True)
@@ -68,8 +68,8 @@ def point(gpu=GPUS[0], bs=64, model="synthetic-net", precision="fp16", box=0, fa
 
 
 def ladder(gpu=GPUS[0], sizes=(8, 16, 32, 64, 128), oom=256, **more):
-    "What a search leaves behind: looks, a size that does not fit, and the winner measured again."
-    looks = [point(gpu, bs, search="probe", steady=False, windows=3, **more) for bs in sizes]
+    "Return the records of a search: short measurements, a size that does not fit, and the confirmed winner."
+    probes = [point(gpu, bs, search="probe", steady=False, windows=3, **more) for bs in sizes]
     kept = {k: v for k, v in more.items() if k in ("model", "precision")}
     out = make_record(
         Spec(**(dict(family="timm", bs=oom, size=224, model="synthetic-net", precision="fp16") | kept)),
@@ -87,26 +87,11 @@ def ladder(gpu=GPUS[0], sizes=(8, 16, 32, 64, 128), oom=256, **more):
         samples_per_joule=speed(gpu) / 300,
         energy_from="counter",
     )
-    return [*looks, out, point(gpu, sizes[-1], **(best | more))]
-
-
-def priced(record_of, usd, kind, gpu=GPUS[0], **more):
-    "A result with a price."
-    rate = speed(gpu)
-    return record_of(
-        gpu,
-        usd_per_hour=usd,
-        usd_from="typed",
-        usd_time="2026-01-02T03:04:05Z",
-        usd_kind=kind,
-        usd_gpus=1,
-        usd_per_msample=usd / 3600 / rate * 1e6,
-        **more,
-    )
+    return [*probes, out, point(gpu, sizes[-1], **(best | more))]
 
 
 def market(n_gpus=30, precisions=("fp16", "fp32"), models=("synthetic-net", "synthetic-vit")):
-    "A market: ladders of many GPUs, some of them with several boxes."
+    "Return the searches of many GPUs, some of them with several boxes."
     found = []
     for i, gpu in enumerate(GPUS[:n_gpus]):
         for box in range(1 + (i % 4 == 1) * 13):
@@ -132,7 +117,7 @@ def market(n_gpus=30, precisions=("fp16", "fp32"), models=("synthetic-net", "syn
 
 
 def many(n, seed=0):
-    "So many records as a large project has: 40 models, 30 GPUs, 4 precisions; each with 12 windows."
+    "Yield `n` records, as in a large project: 40 models, 30 GPUs, 4 precisions, 12 windows each."
     random.seed(seed)
     made, sizes = 0, (8, 16, 32, 64, 96, 128, 192, 256)
     while True:
@@ -159,6 +144,6 @@ def many(n, seed=0):
 
 
 def every_field(text):
-    "A value for every free text of a record."
+    "Return `text` for each free text field of a record."
     ours = "outcome mode precision optimizer task attention cell size search energy_from".split()
     return {f.name: text for f in fields(Record) if "str" in str(f.type) and f.name not in ours}

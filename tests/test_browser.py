@@ -1,4 +1,4 @@
-"The report's page in a real browser, without a network: it opens, sorts, filters, and runs nothing that others wrote."
+"The report's page in a real browser without a network: it opens, sorts, filters, and runs no code from a record."
 
 import json
 import shutil
@@ -38,15 +38,15 @@ ATTACKS = [
 
 
 def written(folder, records):
-    "The page of a report on these records."
+    "Write the page of a report on these records."
     (folder / "j.jsonl").write_text("".join(to_line(r) + "\n" for r in records))
-    paths, _ = page.report(page.parameters([str(folder / "j.jsonl")]), folder / "r.html", ["html"])
+    paths, _ = page.write_report(page.report_parameters([str(folder / "j.jsonl")]), folder / "r.html", ["html"])
     return paths[0]
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    "A page on a market of 30 GPUs, and one on hostile names."
+    "Return the pages of a market of 30 GPUs, and of hostile names."
     hostile = [
         seal(replace(r, **every_field(text)))
         for i, text in enumerate(ATTACKS)
@@ -60,28 +60,28 @@ def pages(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    "Chromium."
+    "Start Chromium."
     with sync_api.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
 
-class Look:
-    "A page that is open, what it asked for, and what went wrong."
+class OpenPage:
+    "An open page, the addresses that it requested, and its errors."
 
     def __init__(self, browser, path, width=1280, scheme="light"):
-        self.asked, self.wrong = [], []
+        self.requested, self.errors = [], []
         self.context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme, offline=True)
         self.page = self.context.new_page()
-        self.page.on("request", lambda r: self.asked.append(r.url))
-        self.page.on("console", lambda m: self.wrong.append(m.text))
-        self.page.on("pageerror", lambda e: self.wrong.append(str(e)))
-        self.page.on("dialog", lambda d: (self.wrong.append("a dialog"), d.dismiss()))
+        self.page.on("request", lambda r: self.requested.append(r.url))
+        self.page.on("console", lambda m: self.errors.append(m.text))
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.on("dialog", lambda d: (self.errors.append("a dialog"), d.dismiss()))
         self.page.goto(Path(path).as_uri())
 
     def column(self, name, column):
-        "The texts of a column of the table with that caption, as far as its rows are shown."
+        "Return the values of a column, of the visible rows of the table with that caption."
         code = """([name, column]) => {
             const named = (f) => f.querySelector('figcaption').textContent.startsWith(name);
             const figure = [...document.querySelectorAll('.rsg-table')].find(named);
@@ -92,32 +92,33 @@ class Look:
         return self.page.evaluate(code, [name, column])
 
     def table(self, name):
+        "Return the table with that caption."
         return self.page.locator(".rsg-table", has=self.page.locator("figcaption", has_text=name))
 
 
 @pytest.fixture
-def look(browser, pages):
-    "Opens a page; nothing that it did may be wrong."
-    looks = []
+def open_page(browser, pages):
+    "Return a function that opens a page; at the end no page may have an error or a request."
+    opened = []
 
-    def opened(name="market", **more):
-        looks.append(Look(browser, pages[name], **more))
-        return looks[-1]
+    def open_one(name="market", **more):
+        opened.append(OpenPage(browser, pages[name], **more))
+        return opened[-1]
 
-    yield opened
-    for one in looks:
-        assert one.wrong == [] and [url for url in one.asked if not url.startswith(("file:", "data:"))] == []
+    yield open_one
+    for one in opened:
+        assert one.errors == [] and [url for url in one.requested if not url.startswith(("file:", "data:"))] == []
         one.context.close()
 
 
-def test_it_opens_without_a_network(look):
-    one = look()
+def test_it_opens_without_a_network(open_page):
+    one = open_page()
     assert one.page.title() == "Best batch - rsg report" and one.page.locator("svg").count() > 5
-    assert len(one.asked) == 1 and one.page.locator("h2").count() > 8
+    assert len(one.requested) == 1 and one.page.locator("h2").count() > 8
 
 
-def test_a_table_sorts(look):
-    one = look()
+def test_a_table_sorts(open_page):
+    one = open_page()
     rates = one.column("Best batch size", "samples/s")
     heading = one.table("Best batch size").get_by_role("button", name="samples/s", exact=True)
     heading.click()
@@ -132,8 +133,8 @@ def test_a_table_sorts(look):
     assert names == sorted(names) and names[0] == "Synthetic 1200"
 
 
-def test_a_table_filters(look):
-    one = look()
+def test_a_table_filters(open_page):
+    one = open_page()
     before = len(one.column("Best batch size", "GPU"))
     box = one.table("Best batch size").get_by_role("searchbox")
     box.fill("7000 FP32")
@@ -144,8 +145,8 @@ def test_a_table_filters(look):
     assert len(one.column("Best batch size", "GPU")) == before > 100
 
 
-def test_text_of_others_does_not_run(look):
-    one = look("hostile")
+def test_hostile_names_do_not_run(open_page):
+    one = open_page("hostile")
     one.page.mouse.move(400, 400)
     for button in one.page.locator("th button").all()[:6]:
         button.click()
@@ -161,20 +162,20 @@ def test_text_of_others_does_not_run(look):
     assert max(map(len, one.page.inner_text("main").splitlines())) < 2_000
 
 
-def test_the_check_can_fail(browser, pages, tmp_path):
+def test_the_check_finds_a_script_that_runs(browser, pages, tmp_path):
     html = pages["hostile"].read_text().replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'").replace("&quot;", '"')
-    open_door = tmp_path / "open.html"
-    open_door.write_text(html.replace("Content-Security-Policy", "X-None"))
-    one = Look(browser, open_door)
+    without_policy = tmp_path / "without_policy.html"
+    without_policy.write_text(html.replace("Content-Security-Policy", "X-None"))
+    one = OpenPage(browser, without_policy)
     assert one.page.title() == "owned"
-    shut = tmp_path / "shut.html"
-    shut.write_text(html)
-    assert Look(browser, shut).page.title() != "owned"  # the policy alone holds, too
+    with_policy = tmp_path / "with_policy.html"
+    with_policy.write_text(html)
+    assert OpenPage(browser, with_policy).page.title() != "owned"  # the page's security policy alone stops it
 
 
 @pytest.mark.parametrize("name", ["market", "hostile"])
-def test_a_phone_needs_no_sideways_scrolling(look, name):
-    one = look(name, width=390)
+def test_a_phone_needs_no_sideways_scrolling(open_page, name):
+    one = open_page(name, width=390)
     assert one.page.evaluate("document.documentElement.scrollWidth") <= 390
     widths = one.page.evaluate("[...document.querySelectorAll('svg')].map((s) => s.getBoundingClientRect().width)")
     sizes = one.page.evaluate("[...document.querySelectorAll('svg text')].map((t) => t.getBoundingClientRect().height)")
@@ -182,14 +183,14 @@ def test_a_phone_needs_no_sideways_scrolling(look, name):
 
 
 def bright(color):
-    "How bright a computed colour is, 0 to 1."
+    "Return the brightness of a computed colour, 0 to 1."
     r, g, b = json.loads("[" + color.partition("(")[2].rstrip(")") + "]")[:3]
     return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255
 
 
 @pytest.mark.parametrize("scheme,dark", [("light", False), ("dark", True)])
-def test_dark_mode(look, scheme, dark):
-    one = look(scheme=scheme)
+def test_dark_mode(open_page, scheme, dark):
+    one = open_page(scheme=scheme)
     paper = bright(one.page.eval_on_selector("body", "(e) => getComputedStyle(e).backgroundColor"))
     ink = bright(one.page.eval_on_selector("body", "(e) => getComputedStyle(e).color"))
     texts = one.page.evaluate("[...document.querySelectorAll('[id*=tick] text')].map((t) => getComputedStyle(t).fill)")
@@ -197,8 +198,8 @@ def test_dark_mode(look, scheme, dark):
     assert min(abs(bright(t) - paper) for t in texts) > 0.3
 
 
-def test_labels_do_not_overlap(look):
-    one = look()
+def test_labels_do_not_overlap(open_page):
+    one = open_page()
     code = """() => [...document.querySelectorAll('svg g[id^=axes]')].map((axes) => [...axes.querySelectorAll('[id^=ytick] text')]
         .map((t) => t.getBoundingClientRect()).map((r) => [r.top, r.bottom]))"""
     columns = [sorted(boxes) for boxes in one.page.evaluate(code)]

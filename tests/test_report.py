@@ -1,4 +1,4 @@
-"The report: what may be compared, what is not ranked, whose text it is; and the command that writes it."
+"The report: comparable results, ranking, names from journals as text, and the command that writes it."
 
 import csv
 import json
@@ -16,11 +16,16 @@ from synthetic import GPUS, every_field, ladder, machine, market, point
 from test_door import loaded, rsg
 from wandb_server import KEY, serving
 
-from ready_steady_go.report import page, sections
-from ready_steady_go.report.pictures import best_picture
-from ready_steady_go.report.ranking import UNSTEADY, best, by_gpu, complete, places, published
-from ready_steady_go.report.sections import Data, Table
-from ready_steady_go.report.table import short_name, table_of
+from ready_steady_go.report import notebook, page, sections, values
+from ready_steady_go.report.bars import best_picture
+from ready_steady_go.report.comparable import UNSTEADY, classify
+from ready_steady_go.report.data import ReportData, load_results, sample_path
+from ready_steady_go.report.items import Table
+from ready_steady_go.report.overview import overview
+from ready_steady_go.report.published import read_published
+from ready_steady_go.report.ranking import averages, best_rows, by_gpu, rank_own_boxes
+from ready_steady_go.report.table import table_of
+from ready_steady_go.report.text import short_name
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store import record
@@ -30,41 +35,41 @@ from ready_steady_go.store.record import make_record, seal, to_line
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "tests/data/published_throughput.csv"
 SECTIONS = [
-    sections.summary,
+    overview,
     sections.best_batch,
     sections.over_models,
     sections.over_batch_size,
-    sections.prices,
-    sections.energy,
-    sections.roof,
-    sections.split,
-    sections.lengths,
-    sections.words,
-    sections.apart,
-    sections.points,
+    values.prices,
+    values.energy_use,
+    values.peak_shares,
+    values.step_parts,
+    sections.over_sequence_length,
+    values.words_per_second,
+    sections.unranked,
+    sections.all_records,
 ]
 
 
 def journal(path, records):
-    "A journal with these records."
+    "Write a journal with these records."
     path.write_text("".join(to_line(r) + "\n" for r in records))
     return path
 
 
 def data(records, mine=(), **more):
-    "What a report on these records is about."
-    return Data(complete(pd.concat([table_of(mine, True), table_of(records)])), ["test"], **more)
+    "Return the data of a report on these records."
+    return ReportData(classify(pd.concat([table_of(mine, True), table_of(records)])), ["test"], **more)
 
 
 def everything(d):
-    "All that a report displays, as text."
+    "Return all that a report displays, as text."
     return "\n".join(str(item._repr_mimebundle_()) for section in SECTIONS for item in section(d))
 
 
-# What may be compared
+# Comparable results
 
 
-def test_the_key_is_the_records_own():
+def test_each_row_has_the_key_of_its_record():
     some = [
         point(),
         point(precision="fp32"),
@@ -72,31 +77,31 @@ def test_the_key_is_the_records_own():
         point(spec=dict(dropout=0.5, layers=2, tied=True)),
         point(spec=dict(lr=1.0, clip=2.0)),
     ]
-    rows = complete(table_of(some))
+    rows = classify(table_of(some))
     assert list(rows.key) == [r.key for r in some] and rows.key.nunique() == 5
 
 
 def test_bars_of_one_picture_share_their_keys():
     newer = [replace(r, pytorch="2.9.0") for r in market(3)]
-    rows = complete(table_of([*market(3), *map(seal, newer)]))
+    rows = classify(table_of([*market(3), *map(seal, newer)]))
     assert (rows.groupby(["group", "precision"]).key.nunique() == 1).all()
     assert rows.groupby("what").group.nunique().eq(2).all() and rows.groupby("group").versions.nunique().eq(1).all()
     assert "several versions" in everything(data([*market(2), *map(seal, newer)]))
 
 
-def test_another_driver_is_another_group_and_another_batch_size_is_not():
-    rows = complete(table_of([point(), point(bs=32), seal(replace(point(), driver="570.1"))]))
+def test_a_driver_makes_a_group_and_a_batch_size_does_not():
+    rows = classify(table_of([point(), point(bs=32), seal(replace(point(), driver="570.1"))]))
     assert list(rows.group.map(rows.group.value_counts())) == [2, 2, 1]
 
 
-def test_the_measured_again_winner_counts_alone():
-    looks = [point(bs=bs, factor=f, search="probe", steady=False) for bs, f in ((64, 1.2), (96, 1.3))]
-    (top,) = best(complete(table_of([*looks, point(bs=64)]))).itertuples()
+def test_a_confirmed_winner_counts_alone():
+    probes = [point(bs=bs, factor=f, search="probe", steady=False) for bs, f in ((64, 1.2), (96, 1.3))]
+    (top,) = best_rows(classify(table_of([*probes, point(bs=64)]))).itertuples()
     assert (top.bs, top.search) == (64, "confirm")
-    assert len(best(complete(table_of(looks)))) == 0
+    assert len(best_rows(classify(table_of(probes)))) == 0
 
 
-def test_what_is_not_ranked_is_named():
+def test_results_that_are_not_ranked_have_a_reason():
     odd = [
         point(GPUS[1], outcome="impossible", plausible=False, findings=[dict(code="impossible", text="9 times the peak")]),
         point(GPUS[2], steady=False, findings=[dict(code="unsteady", text="known to 3 %")]),
@@ -104,21 +109,21 @@ def test_what_is_not_ranked_is_named():
     ]
     d = data([point(), *odd])
     assert set(d.best.gpu) == {"Synthetic 9000"}
-    (table,) = sections.apart(d)
-    assert set(table.data["why"]) == {"impossible", "unsteady", "failed"}
+    (table,) = sections.unranked(d)
+    assert set(table.data["why"]) == {"impossible", "not steady", "failed"}
     assert all(words in table.markdown for words in ("9 times the peak", "known to 3 %", "it died"))
     picture = best_picture(d.rows[d.rows.group.eq(d.groups[0])])
-    assert "not ranked" in picture.svg and "Synthetic 8000" not in picture.svg  # an impossible bar is not drawn
+    assert "not ranked" in picture.svg and "Synthetic 8000" not in picture.svg  # an impossible result has no bar
 
 
-def test_several_boxes_are_a_median_and_a_spread():
-    tops = best(complete(table_of([point(box=i, factor=f) for i, f in enumerate((1, 1.02, 1.5))])))
+def test_several_boxes_are_a_median_and_a_range():
+    tops = best_rows(classify(table_of([point(box=i, factor=f) for i, f in enumerate((1, 1.02, 1.5))])))
     (gpu,) = by_gpu(tops).itertuples()
     rates = sorted(tops.throughput)
     assert (gpu.boxes, gpu.low, gpu.middle, gpu.high) == (3, *rates)
 
 
-def test_two_gpus_with_long_names_are_not_taken_for_one():
+def test_long_gpu_names_stay_different():
     long = "NVIDIA GeForce RTX with a name that does not fit below a picture 9000"
     names = [short_name(long), short_name(f"{long} Ti SUPER")]
     assert names[0] != names[1] and names[1].endswith("Ti SUPER")
@@ -126,14 +131,14 @@ def test_two_gpus_with_long_names_are_not_taken_for_one():
 
 def test_your_box_among_others():
     mine = [point(box=99, factor=0.89, power_limit_w=280.0, power_limit_default_w=350.0)]
-    (place,) = places(best(data([point(box=i) for i in range(14)], mine).rows))
-    assert str(place) == "11% under the median of 14 Synthetic 9000s (faster than 0% of them); power limit 280 W of 350 W"
-    assert "11% under the median" in everything(data([point(box=i) for i in range(14)], mine))
+    (place,) = rank_own_boxes(best_rows(data([point(box=i) for i in range(14)], mine).rows))
+    assert str(place) == "11% below the median of 14 Synthetic 9000s (faster than 0% of them); power limit 280 W of 350 W"
+    assert "11% below the median" in everything(data([point(box=i) for i in range(14)], mine))
     other = [seal(replace(point(box=i), pytorch="2.9")) for i in range(14)]
-    assert places(best(data(other, mine).rows)) == []  # another torch is not compared
+    assert rank_own_boxes(best_rows(data(other, mine).rows)) == []  # another torch is not compared
 
 
-def test_a_record_that_was_pushed_too_is_one_and_yours():
+def test_a_record_in_two_sources_counts_once_and_is_yours():
     d = data([point()], mine=[point()])
     assert len(d.rows) <= 2
     same = point()
@@ -145,18 +150,18 @@ def test_spot_and_on_demand_are_never_in_one_picture():
     d = data(
         [point(GPUS[0], usd_kind="spot", **cost), point(GPUS[1], usd_kind="on-demand", **cost), point(GPUS[2], **cost), point(GPUS[3])]
     )
-    drawn = [item for item in sections.prices(d) if hasattr(item, "svg")]
+    drawn = [item for item in values.prices(d) if hasattr(item, "svg")]
     assert len(drawn) == 3 and all(sum(gpu[-4:] in p.svg for gpu in GPUS[:4]) == 1 for p in drawn)
     text = everything(d)
     assert "2026-01-02" in text and "typed" in text
 
 
-def test_the_average_is_over_models_that_all_have():
+def test_the_average_is_over_common_models():
     some = [
         point(g, model=m, factor=f)
         for g, m, f in ((GPUS[0], "a", 1), (GPUS[0], "b", 1), (GPUS[1], "a", 1), (GPUS[1], "b", 0.5), (GPUS[2], "a", 1))
     ]
-    (average,) = sections.averages(by_gpu(best(complete(table_of(some)))))
+    (average,) = averages(by_gpu(best_rows(classify(table_of(some)))))
     assert list(average.shares.index) == ["Synthetic 9000", "Synthetic 8000"] and average.lacking == {"Synthetic 7500": 1}
     assert average.shares.iloc[1] == pytest.approx((8 / 9 * 8 / 9 * 0.5) ** 0.5, rel=0.01)
 
@@ -164,8 +169,8 @@ def test_the_average_is_over_models_that_all_have():
 # Published by others
 
 
-def test_published_results_are_marked_and_false_ones_refused():
-    found, refused = published(str(PUBLISHED))
+def test_published_results_are_marked_and_impossible_ones_refused():
+    found, refused = read_published(str(PUBLISHED))
     known = {row["id"]: row["plausible"] for row in csv.DictReader(PUBLISHED.open())}
     assert {id for id, _ in refused} == {id for id, word in known.items() if word == "no"}
     ours = [point(model="resnet50", precision=p) for p in ("fp16", "tf32")]
@@ -175,7 +180,7 @@ def test_published_results_are_marked_and_false_ones_refused():
     assert "lambda-b200x8-bert" in text and "refused" in text and set(d.best.gpu) == {"Synthetic 9000"}
 
 
-# Text of others
+# Names from journals
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -193,7 +198,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_text_of_others_stays_text(text, tmp_path):
+def test_hostile_names_stay_text(text, tmp_path):
     odd = [seal(replace(r, **every_field(text))) for r in [*ladder(), point(steady=False)]]
     d = data(odd, mine=[seal(replace(point(bs=8), **every_field(text)))])
     for section in SECTIONS:
@@ -212,7 +217,7 @@ def test_text_of_others_stays_text(text, tmp_path):
     assert cells and not [c for c in cells if c.lstrip().startswith(("=", "@", "+")) or c.startswith("-") and not c[1:2].isdigit()]
 
 
-def test_values_of_other_kinds(tmp_path):
+def test_values_of_wrong_types(tmp_path):
     line = json.loads(to_line(point()))
     odd = [
         dict(throughput="fast"),
@@ -235,14 +240,14 @@ def test_values_of_other_kinds(tmp_path):
     path.write_text(
         "".join(json.dumps(line | dict(id=f"r{i}") | more) + "\n" for i, more in enumerate(odd)) + '{"schema":1,"model":"bare"}\n'
     )
-    assert "Best batch size" in everything(sections.load([str(path)]))
+    assert "Best batch size" in everything(load_results([str(path)]))
 
 
-# Few data, or none
+# Few records, or none
 
 ONE = [point()]
 FEW = {
-    "none": ([], "There is no result"),
+    "none": ([], "no results"),
     "one record": (ONE, "at batch size 64"),
     "one precision": ([point(g) for g in GPUS[:3]], "FP16"),
     "only failures": (
@@ -259,22 +264,22 @@ FEW = {
 
 
 @pytest.mark.parametrize("records,words", FEW.values(), ids=FEW.keys())
-def test_little_or_nothing(records, words):
+def test_few_records_or_none(records, words):
     assert words in everything(data(records))
 
 
-def test_a_broken_line_is_said(tmp_path):
+def test_a_broken_line_is_counted(tmp_path):
     path = journal(tmp_path / "torn.jsonl", [point(), point(bs=32)])
     path.write_text(path.read_text() + '{"schema":1,"id":"81df')
-    text = everything(sections.load([str(path)]))
-    assert "1 broken line is left out" in text and "2 records" in text
+    text = everything(load_results([str(path)]))
+    assert "1 broken line is ignored" in text and "2 records" in text
 
 
 def test_a_schema_of_the_future(tmp_path):
     path = journal(tmp_path / "new.jsonl", [point()])
     path.write_text(path.read_text().replace('"schema":1', '"schema":99'))
     with pytest.raises(UserError, match="new.jsonl.*schema 99.*pip install --upgrade"):
-        sections.load([str(path)])
+        load_results([str(path)])
 
 
 def test_an_older_schema_and_unknown_fields(tmp_path):
@@ -283,22 +288,22 @@ def test_an_older_schema_and_unknown_fields(tmp_path):
         del old[name]
     path = tmp_path / "old.jsonl"
     path.write_text(json.dumps(old | dict(colour="red")) + "\n" + to_line(point(GPUS[1])) + "\n")
-    assert "2 results" in everything(sections.load([str(path)]))
+    assert "2 results" in everything(load_results([str(path)]))
 
 
 # The sample
 
 
-def test_the_sample_is_real_and_says_so():
-    records = Journal(sections.sample_path()).read()
+def test_the_sample_is_real_and_named():
+    records = Journal(sample_path()).read()
     assert len(records) > 20 and {r.device for r in records} == {"cpu"} and len({r.id for r in records}) == len(records)
-    rows = [json.loads(line) for line in open(sections.sample_path())]
-    assert all(record._hash(row | dict(id=None))[:16] == row["id"] for row in rows)  # nobody has touched a digit
-    text = everything(sections.load())
+    rows = [json.loads(line) for line in open(sample_path())]
+    assert all(record._hash(row | dict(id=None))[:16] == row["id"] for row in rows)  # no digit was changed by hand
+    text = everything(load_results())
     assert "sample that ships with rsg" in text and "CPU" in text
 
 
-def test_the_notebook_in_the_package_is_the_page():
+def test_the_package_has_the_notebook():
     assert (files("ready_steady_go.report") / "report.ipynb").read_text() == (ROOT / "nbs/report/21_best_batch.ipynb").read_text()
 
 
@@ -307,7 +312,7 @@ def test_the_notebook_in_the_package_is_the_page():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    "A report in every format."
+    "Write a report in every format."
     folder = tmp_path_factory.mktemp("written")
     journal(folder / "rsg-results.jsonl", [*ladder(), *ladder(precision="fp32"), *ladder(GPUS[1])])
     done = rsg("report", "--format", "html,ipynb,csv,md,png", "--out", "r.html", cwd=folder)
@@ -325,7 +330,7 @@ def test_every_format_is_written(written):
     assert pictures and all((folder / p).exists() for p in pictures)
 
 
-def test_the_page_stands_alone(written):
+def test_the_page_needs_no_other_file(written):
     html = (written[0] / "r.html").read_text()
     assert "src=" not in html and "@import" not in html and "url(http" not in html
     assert 'href="http' not in html and "default-src 'none'" in html
@@ -340,48 +345,48 @@ def test_the_executed_notebook_runs_again(written):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are read from /proc")
-def test_nothing_that_ran_the_notebook_outlives_it():
+def test_no_process_outlives_the_notebook():
     children = lambda: set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
     before = children()
-    nb = page.run(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]))
+    nb = notebook.execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]))
     assert nb.cells[0].outputs[0].data["text/plain"] == "2"
     assert children() <= before
 
 
 MISTAKES = {
-    "no such journal": (["nowhere.jsonl"], "there is no such journal"),
-    "a folder": (["."], "it is a folder"),
-    "no such format": (["--format", "pdf"], "it takes html"),
-    "a journal to write on": (["--out", "my.jsonl"], "ends in .html"),
-    "no folder": (["--out", "no/such/r.html"], "there is no folder"),
+    "no such journal": (["nowhere.jsonl"], "no such journal"),
+    "a folder": (["."], "this is a folder"),
+    "no such format": (["--format", "pdf"], "expected one of html"),
+    "a journal as the page": (["--out", "my.jsonl"], "ends in .html"),
+    "no folder": (["--out", "no/such/r.html"], "no/such does not exist"),
     "no such table": (["--reference", "no.csv"], "no.csv"),
     "half a project": (["--project", "mine"], "entity/project"),
-    "mine is not there": (["--mine", "no.jsonl"], "--mine no.jsonl"),
+    "no such journal of yours": (["--mine", "no.jsonl"], "--mine no.jsonl"),
     "nothing to open": (["--open", "--format", "csv"], "--open"),
     "no such option": (["--refrence", "x"], "--reference"),
 }
 
 
 @pytest.mark.parametrize("args,words", MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_answered_in_one_line(args, words, tmp_path):
+def test_a_mistake_gives_an_error_of_one_line(args, words, tmp_path):
     done = rsg("report", *args, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert words in done.stderr and list(tmp_path.iterdir()) == []
 
 
-def test_mistakes_load_nothing_heavy():
+def test_mistakes_load_no_heavy_library():
     for args in (["report", "--help"], ["report", "nowhere.jsonl"], ["report", "--format", "pdf"]):
         assert loaded(args, ("torch", "pandas", "matplotlib", "seaborn", "numpy", "wandb", "nbclient", "nbconvert")) == []
 
 
-def test_what_is_no_journal_is_said_in_one_line(tmp_path):
+def test_a_file_that_is_no_journal_gives_an_error_of_one_line(tmp_path):
     (tmp_path / "x.jsonl").write_text("milk\n")
     done = rsg("report", "x.jsonl", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert "line 1 is not a record" in done.stderr and [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 
-def test_a_project_that_is_not_there_or_may_not_be_read(tmp_path):
+def test_a_project_that_does_not_exist_or_is_not_readable(tmp_path):
     pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
     with serving() as server:
         env = dict(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, HOME=str(tmp_path))
@@ -406,11 +411,11 @@ def test_a_project_and_your_journal(tmp_path, monkeypatch):
         for i in range(4):
             run = run_of(point(box=i))
             server.put("toy", "p", run["id"], config=run["config"], summary=run["summary"])
-        d = sections.load([str(mine)], "toy/p")
-    assert "20% under the median of 4 Synthetic 9000s" in everything(d)
+        d = load_results([str(mine)], "toy/p")
+    assert "20% below the median of 4 Synthetic 9000s" in everything(d)
 
 
-def test_a_file_that_lies_around_is_not_imported(tmp_path):
+def test_a_file_in_the_working_folder_is_not_imported(tmp_path):
     (tmp_path / "seaborn.py").write_text("raise SystemExit('this is not seaborn')")
     journal(tmp_path / "j.jsonl", ONE)
     script = Path(sys.executable).parent / "rsg"
@@ -423,10 +428,10 @@ def test_no_browser(monkeypatch, capsys, tmp_path):
 
     opened = []
     monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or False)
-    assert page._opened(tmp_path / "r.html") == 1 and opened[0].startswith("file:///")
+    assert page._open_page(tmp_path / "r.html") == 1 and opened[0].startswith("file:///")
     assert "there is no browser here" in capsys.readouterr().err
 
 
-def test_a_picture_of_unsteady_results_alone():
-    rows = complete(table_of([point(steady=False)]))
-    assert len(best(rows)) == 0 and len(best(rows, UNSTEADY)) == 1
+def test_unsteady_results_have_their_own_best():
+    rows = classify(table_of([point(steady=False)]))
+    assert len(best_rows(rows)) == 0 and len(best_rows(rows, UNSTEADY)) == 1

@@ -1,6 +1,6 @@
 "use strict";
-// Tables that sort by a click on a heading and keep the rows that hold every word typed; without this script they are plain tables.
-const make = (name, about = {}) => Object.assign(document.createElement(name), about);
+// Makes tables sortable (click a heading) and filterable (rows with all typed words). Without this script they are plain tables.
+const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
 
 function value(row, column) {
   const cell = row.cells[column];
@@ -10,7 +10,7 @@ function value(row, column) {
 }
 
 function compare(a, b) {
-  if (a === null || b === null) return (a === null) - (b === null); // unknown comes last, both ways
+  if (a === null || b === null) return (a === null) - (b === null); // unknown values come last in both directions
   if (typeof a === "number" && typeof b === "number") return a - b;
   return String(a).localeCompare(String(b), undefined, { numeric: true });
 }
@@ -25,12 +25,12 @@ function sortBy(table, heading) {
   body.append(...rows.map(([, row]) => row));
 }
 
-function keep(table, text, count) {
+function filterRows(table, text, count) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   let n = 0;
   for (const row of table.tBodies[0].rows) {
-    const said = row.textContent.toLowerCase();
-    row.hidden = !words.every((word) => said.includes(word));
+    const rowText = row.textContent.toLowerCase();
+    row.hidden = !words.every((word) => rowText.includes(word));
     n += !row.hidden;
   }
   count.textContent = words.length ? `${n} of ${table.tBodies[0].rows.length} rows` : "";
@@ -39,22 +39,22 @@ function keep(table, text, count) {
 for (const figure of document.querySelectorAll(".rsg-table")) {
   const table = figure.querySelector("table"), caption = figure.querySelector("figcaption");
   for (const heading of table.tHead.rows[0].cells) {
-    const button = make("button", { type: "button", textContent: heading.textContent, title: "sort" });
+    const button = element("button", { type: "button", textContent: heading.textContent, title: "sort" });
     button.addEventListener("click", () => sortBy(table, heading));
     heading.replaceChildren(button);
   }
   if (table.tBodies[0].rows.length < 2) continue;
-  const count = make("output"), filter = make("input", { type: "search", placeholder: "filter" });
+  const count = element("output"), filter = element("input", { type: "search", placeholder: "filter" });
   filter.setAttribute("aria-label", `Filter: ${caption.textContent}`);
-  filter.addEventListener("input", () => keep(table, filter.value, count));
-  const box = make("span");
+  filter.addEventListener("input", () => filterRows(table, filter.value, count));
+  const box = element("span");
   box.append(count, filter);
   caption.append(box);
 }
 
-const headings = document.querySelectorAll("main h2"), nav = make("nav");
+const headings = document.querySelectorAll("main h2"), nav = element("nav");
 headings.forEach((heading, i) => {
   heading.id = heading.id || `s${i}`;
-  nav.append(make("a", { href: `#${heading.id}`, textContent: heading.textContent.replace("¶", "") }), " ");
+  nav.append(element("a", { href: `#${heading.id}`, textContent: heading.textContent.replace("¶", "") }), " ");
 });
 if (headings.length > 2) headings[0].before(nav);
