@@ -159,14 +159,14 @@ def smallest(family, name, task):
 
 def step(family, name, task):
     "One real training step. What goes wrong in it is said as `rsg` says it of a point."
-    from ready_steady_go.run.bench import _in_words
+    from ready_steady_go.run.bench import describe_error
     from ready_steady_go.training.workload import TrainStep, trouble
 
     with smallest(family, name, task) as spec:
         one = TrainStep(load_family(family).build(spec, "cpu"), "fp32", 2)
         try: one()
         except Slow: raise
-        except Exception as error: raise UserError(f"{family}:{name}: failed: {_in_words(error)}") from error
+        except Exception as error: raise UserError(f"{family}:{name}: failed: {describe_error(error)}") from error
         if wrong := trouble(one): raise UserError(wrong["text"])
 
 

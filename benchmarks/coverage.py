@@ -1,20 +1,20 @@
-"""Does the half width hold? Step times whose true mean is known are replayed through rsg's measurement, in simulated time.
+"""Does the half width hold the true mean? Step times whose true mean is known are replayed through rsg's measurement, in simulated time.
 
     python benchmarks/coverage.py [TRACES.jsonl] [--traces 2450] [--seed 0]
 
-A line of TRACES is {"id": ..., "step_ms": [...], "true_ms": ...}: the milliseconds of step after step, and their true mean
-without any slow start; `true_ms` is null, or the id says `drift`, where the steps drift and no mean describes them.
-Without a file the traces are made here, 45 s each: noise that remembers 0, 0.5 or 0.9 of the step before (`ar0`, `ar5`,
+A line of TRACES is {"id": ..., "step_ms": [...], "true_ms": ...}: the milliseconds of every step, and their true mean
+without any slow start. Where the steps drift, no mean describes them: `true_ms` is null, or the id contains `drift`.
+Without a file the traces are made here, 45 s each: noise that repeats 0, 0.5 or 0.9 of the step before (`ar0`, `ar5`,
 `ar9`), a slow start of 1 to 30 steps (`slow`; a third of the other stationary ones have one too), spikes of 3 to 10 times on
 1 % of the steps (`spikes`), two speeds that alternate (`two`), and a linear drift of 2 to 15 % in 10 s (`drift`). Steps take
 2 to 100 ms, and their noise is 0.2 to 5 %, both even in the logarithm.
 
-A trace is covered when its true mean lies within the half width that rsg prints. It is flagged when rsg says that the rate was
-not steady: because it drifts, or because the mean is not known to 0.5 %. Drift that is counted is what the timed part saw of
-it. A trace that is over before anything was timed is named as too short. Three simple ways to measure stand beside it:
+A trace is covered when its true mean is within the half width that rsg prints. It is flagged when rsg calls it not steady:
+because it drifts, or because the mean is not known to 0.5 %. Only the drift within the timed part counts. A trace that ends
+before anything was timed is listed as too short. Three simple ways to measure are compared:
 (a) 30 s after one step of warm-up, (b) 40 steps after 10, (c) the median of 15 steps. Prints a table; the last line is one
 JSON object. Exit 1 when less than 93 % are covered, the median error is above 0.5 %, or a drift of more than 2 % is not
-flagged; 2 when the file holds something else.
+flagged; 2 when the file is not such a file.
 """
 
 import argparse
@@ -33,28 +33,28 @@ from ready_steady_go.timing.measure import Measurement, measure
 
 KINDS = ("ar0", "ar5", "ar9", "slow", "spikes", "two", "drift")
 SECONDS = 45.0  # of a trace that is made here
-LIMIT_S, WARMUP_LIMIT_S = 10.0, 5.0  # what a point of rsg has
+LIMIT_S, WARMUP_LIMIT_S = 10.0, 5.0  # of a point of rsg
 
 
-def noise(rng, n, memory):
-    "Values of standard deviation 1 that remember a share of the one before."
-    x, fresh = [rng.standard_normal()], rng.standard_normal(n) * math.sqrt(1 - memory * memory)
-    for e in fresh[1:]: x.append(memory * x[-1] + e)
+def noise(rng, n, rho):
+    "Return values of standard deviation 1 that repeat a share rho of the one before."
+    x, fresh = [rng.standard_normal()], rng.standard_normal(n) * math.sqrt(1 - rho * rho)
+    for e in fresh[1:]: x.append(rho * x[-1] + e)
     return numpy.array(x)
 
 
 def slow_start(rng, t):
-    "The first steps take longer: all the same, or less and less."
+    "Make the first steps slower: all by the same factor, or by less and less."
     k, factor = int(rng.integers(1, 31)), rng.uniform(1.2, 5)
     t[:k] *= factor if rng.random() < 0.5 else 1 + (factor - 1) * numpy.exp(-3 * numpy.arange(k) / k)
 
 
-def made(kind, rng, name):
-    "A trace of one kind."
+def make_trace(kind, rng, name):
+    "Return a trace of one kind."
     base, sigma = (math.exp(rng.uniform(math.log(lo), math.log(hi))) for lo, hi in ((2, 100), (0.002, 0.05)))
-    memory = {"ar0": 0.0, "ar5": 0.5, "ar9": 0.9}.get(kind, rng.choice([0.0, 0.5, 0.9]))
+    rho = {"ar0": 0.0, "ar5": 0.5, "ar9": 0.9}.get(kind, rng.choice([0.0, 0.5, 0.9]))
     n, true = int(SECONDS * 1e3 / base), base
-    t = base * (1 + sigma * noise(rng, n, memory))
+    t = base * (1 + sigma * noise(rng, n, rho))
     if kind == "spikes":  # the mean of a uniform factor from 3 to 10 is 6.5: 5.5 more than a step, in 1 % of them
         t, true = numpy.where(rng.random(n) < 0.01, t * rng.uniform(3, 10, n), t), base * 1.055
     if kind == "two":
@@ -66,45 +66,45 @@ def made(kind, rng, name):
 
 
 def make_all(n, seed):
-    "Traces of all kinds in turn."
+    "Return traces of all kinds in turn."
     rng = numpy.random.default_rng(seed)
-    return (made(KINDS[i % len(KINDS)], rng, f"{KINDS[i % len(KINDS)]}-{i // len(KINDS):04d}") for i in range(n))
+    return (make_trace(KINDS[i % len(KINDS)], rng, f"{KINDS[i % len(KINDS)]}-{i // len(KINDS):04d}") for i in range(n))
 
 
-def number(value):
-    "Whether it is one, and finite."
+def is_number(value):
+    "Return whether a value is a finite number."
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def trouble(trace):
-    "What is wrong with a line's object, if anything."
+def why_no_trace(trace):
+    "Return why a line's object is no trace, else None."
     if not isinstance(trace, dict): return "it is no object"
     steps, true = trace.get("step_ms"), trace.get("true_ms")
     if "id" not in trace: return "it has no `id`"
-    if not isinstance(steps, list) or not all(map(number, steps)) or sum(steps) <= 0: return "`step_ms` is no list of milliseconds"
-    if true is not None and not (number(true) and true > 0): return "`true_ms` is neither null nor a number above 0"
+    if not isinstance(steps, list) or not all(map(is_number, steps)) or sum(steps) <= 0: return "`step_ms` is no list of milliseconds"
+    if true is not None and not (is_number(true) and true > 0): return "`true_ms` is neither null nor a number above 0"
 
 
-def read(file):
-    "The traces of a file; what is none ends the program."
+def read_traces(file):
+    "Yield the traces of a file; end the program at a line that is none."
     try: lines = Path(file).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error: refuse(f"{file}: {getattr(error, 'strerror', None) or 'it is not text'}")
     for i, line in enumerate(lines, 1):
         if not line.strip(): continue
         try: trace = json.loads(line)
         except ValueError: refuse(f"{file}, line {i}: it is not JSON; a line is " + '{"id": ..., "step_ms": [...], "true_ms": ...}')
-        if why := trouble(trace): refuse(f"{file}, line {i}: {why}")
+        if why := why_no_trace(trace): refuse(f"{file}, line {i}: {why}")
         yield trace
 
 
-def refuse(words):
-    "End with one line."
-    print(f"coverage: {words}", file=sys.stderr)
+def refuse(why):
+    "End the program with a one-line error."
+    print(f"coverage: {why}", file=sys.stderr)
     sys.exit(2)
 
 
 class Replay:
-    "Step and clock of a trace."
+    "A trace as a step and its clock."
 
     ahead = 0
 
@@ -112,7 +112,7 @@ class Replay:
         self.step_ms, self.at, self.now = step_ms, 0, 0.0
 
     def __call__(self):
-        if self.at == len(self.step_ms): raise EOFError  # the trace is shorter than rsg would have liked to measure
+        if self.at == len(self.step_ms): raise EOFError  # the trace is shorter than the measurement
         self.now += self.step_ms[self.at] / 1e3
         self.at += 1
 
@@ -120,16 +120,16 @@ class Replay:
     def seconds(self, a, b): return b - a
 
 
-def measured(trace):
-    "What rsg makes of a trace: the measurement, None of one that is over before anything was timed, and the seconds that it took."
+def measure_trace(trace):
+    "Return rsg's measurement of a trace, None if the trace ends before anything was timed, and the seconds that it took."
     replay, last = Replay(trace["step_ms"]), []
-    try: m = measure(replay, 1, replay, limit_s=LIMIT_S, warmup_limit_s=WARMUP_LIMIT_S, tell=lambda phase, m: last.append(m))
+    try: m = measure(replay, 1, replay, limit_s=LIMIT_S, warmup_limit_s=WARMUP_LIMIT_S, progress=lambda phase, m: last.append(m))
     except EOFError: m = last[-1]
     return m if isinstance(m, Measurement) else None, replay.now
 
 
-def simple(step_ms):
-    "Mean step time and seconds spent of the three simple ways."
+def simple_ways(step_ms):
+    "Return mean step time and seconds of the three simple ways."
     def rest(first, seconds):
         n, spent = first, 0.0
         while n < len(step_ms) and spent < seconds * 1e3: n, spent = n + 1, spent + step_ms[n]
@@ -140,34 +140,34 @@ def simple(step_ms):
 
 
 def drifts(trace):
-    "Whether no mean describes the trace."
+    "Return whether a trace drifts, so that no mean describes it."
     return trace.get("true_ms") is None or "drift" in str(trace["id"]).lower()
 
 
-def judged(trace):
-    "A trace's line in the results."
-    m, seconds = measured(trace)
+def judge(trace):
+    "Return the row of a trace in the results."
+    m, seconds = measure_trace(trace)
     known = dict(id=trace["id"], kind=str(trace["id"]).split("-")[0], seconds=round(seconds, 3), drifting=drifts(trace))
     if m is None: return known | dict(mean_ms=None, half_ms=None, steps=0, steady=False, drift=0.0, flagged=True, too_short=True)
     mean = 1e3 / m.throughput
     half = None if m.throughput_ci95 is None else mean * m.throughput_ci95 / m.throughput
     row = known | dict(mean_ms=mean, half_ms=half, steps=m.n_batches, steady=m.steady, drift=round(m.drift, 5), flagged=not m.steady)
-    if row["drifting"]: return row | dict(saw=saw(trace, m))
+    if row["drifting"]: return row | dict(saw=timed_drift(trace, m))
     true = trace["true_ms"]
-    ways = simple(trace["step_ms"]).items()
+    ways = simple_ways(trace["step_ms"]).items()
     others = {way: dict(error=abs(mean_ms / true - 1), seconds=spent) for way, (mean_ms, spent) in ways}
     return row | dict(true_ms=true, error=abs(mean / true - 1), covered=half is not None and abs(mean - true) <= half, others=others)
 
 
-def saw(trace, m):
-    "How much the steps changed during the timed part, by a line through the whole trace."
+def timed_drift(trace, m):
+    "Return how much the steps changed during the timed part, by a line through the whole trace."
     t = numpy.array(trace["step_ms"])
     slope, start = numpy.polyfit(numpy.cumsum(t) / 1e3, t, 1)
     return abs(slope) * m.duration / start
 
 
 def figures(rows):
-    "The figures of the stationary traces of one kind, or of all."
+    "Return the figures of stationary traces."
     share = lambda name: round(sum(r[name] for r in rows) / len(rows), 4)
     found = dict(traces=len(rows), covered=share("covered"), error_median=round(statistics.median(r["error"] for r in rows), 6),
                  seconds_mean=round(statistics.fmean(r["seconds"] for r in rows), 2), flagged=share("flagged"))  # fmt: skip
@@ -179,8 +179,8 @@ def figures(rows):
     return found
 
 
-def line(name, f):
-    "A row of the table."
+def table_row(name, f):
+    "Return a row of the table."
     ways = "".join(f"{f[way]['error_median']:>9.2%}{f[way]['seconds_mean']:>6.1f}" if way in f else f"{'-':>15}" for way in "abc")
     return f"{name:<8}{f['traces']:>6}{f['covered']:>9.1%}{f['error_median']:>8.2%}{f['seconds_mean']:>6.1f}{ways}"
 
@@ -191,7 +191,7 @@ def main():
     parser.add_argument("--traces", type=int, default=2450, help="how many to make")
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
-    rows = [judged(trace) for trace in (read(a.file) if a.file else make_all(a.traces, a.seed))]
+    rows = [judge(trace) for trace in (read_traces(a.file) if a.file else make_all(a.traces, a.seed))]
     if not rows: refuse(f"{a.file}: there is no trace in it")
     timed = [r for r in rows if not r.get("too_short")]
     still, moving = [r for r in timed if not r["drifting"]], [r for r in timed if r["drifting"]]
@@ -203,8 +203,8 @@ def main():
         print(f"{'kind':<8}{'traces':>6}{'covered':>9}{'error':>8}{'s':>6}" + f"{'error':>9}{'s':>6}" * 3)
         kinds = {kind: figures([r for r in still if r["kind"] == kind]) for kind in dict.fromkeys(r["kind"] for r in still)}
         result |= figures(still) | dict(kinds=kinds)
-        for kind, f in kinds.items() if len(kinds) <= 20 else (): print(line(kind, f))
-        print(line("all", result | dict(traces=len(still))))
+        for kind, f in kinds.items() if len(kinds) <= 20 else (): print(table_row(kind, f))
+        print(table_row("all", result | dict(traces=len(still))))
     if moving:
         seen = sum(r["saw"] > 0.02 for r in moving)
         print(f"{len(moving)} drift, {seen} of them by more than 2 % while they were timed: {len(missed)} of these not flagged")

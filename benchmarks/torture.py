@@ -1,10 +1,10 @@
-"""Is anything ever lost? Sweeps are killed with SIGKILL at random moments and run again until they are done.
+"""Is a record ever lost? Sweeps are killed with SIGKILL at random moments, and repeated until they are complete.
 
     python benchmarks/torture.py [--sweeps 200] [--seed 0]
 
-The parent is the real one, with its journal, resume and supervision; the child is a script that answers as the bench does, so that a
-sweep takes a fraction of a second. Parent, child or both are killed. Afterwards every line of every journal must be whole, every point that
-was reported as done must be there, and none twice. Prints what was found; the last line is one JSON object. Exit 1 when anything is wrong.
+The parent is the real one, with its journal, resume and supervision; the child is a script in the place of the bench, so that a sweep
+takes a fraction of a second. Parent, child or both are killed. Afterwards every line of every journal must be complete, and every point
+that was reported as done must be there once. Prints the faults; the last line is one JSON object. Exit 1 when there is a fault.
 """
 
 import argparse
@@ -30,29 +30,31 @@ FITS = 100
 TOY = dict(device="cuda", device_name="Toy GPU", pytorch="2.15.0")
 CHILD = """
 import json, sys, time
-def say(**answer): print(json.dumps(answer), flush=True)
+def send(**answer): print(json.dumps(answer), flush=True)
 for line in sys.stdin:
-    ask = json.loads(line)
-    if ask["do"] == "check":
-        specs = [dict(s, family="timm", model=s["model"].removeprefix("timm:"), size=8) for s in ask["specs"]]
-        say(event="checked", specs=specs, machine=TOY)
+    question = json.loads(line)
+    if question["do"] == "check":
+        specs = [dict(s, family="timm", model=s["model"].removeprefix("timm:"), size=8) for s in question["specs"]]
+        send(event="checked", specs=specs, machine=TOY)
         continue
-    for _ in range(3): say(event="beat", phase="steady"), time.sleep(0.003)
-    spec, ok = ask["spec"], ask["spec"]["bs"] < FITS
+    for _ in range(3):
+        send(event="beat", phase="steady")
+        time.sleep(0.003)
+    spec, ok = question["spec"], question["spec"]["bs"] < FITS
     measured = dict(throughput=100.0, step_ms=10.0, windows=[[10, 100.0]] * 400) if ok else {}
-    say(event="record", record=dict(spec, **TOY, **measured, outcome="ok" if ok else "oom"))
+    send(event="record", record=dict(spec, **TOY, **measured, outcome="ok" if ok else "oom"))
 """.replace("FITS", str(FITS)).replace("TOY", repr(TOY))
 
 
-def start():
-    "A scripted child; its process id is reported."
+def start_child():
+    "Return a scripted child; report its process id."
     child = Child((sys.executable, "-I", "-S", "-c", CHILD))
     os.write(1, f"child {child.process.pid}\n".encode())
     return child
 
 
 class Reporting(Journal):
-    "A journal that reports what is on disk."
+    "A journal that reports each record when it is on disk."
 
     def append(self, record):
         super().append(record)
@@ -60,13 +62,13 @@ class Reporting(Journal):
 
 
 def sweep(path):
-    "A whole sweep; returns the exit code."
-    ask = Request([Spec(model="toy")], SIZES, None, {}, None, Reporting(path))
-    return run(ask, Screen(as_json=True, quiet=True), time.monotonic(), Runner(start=start))
+    "Run a whole sweep; return the exit code."
+    request = Request([Spec(model="toy")], SIZES, None, {}, None, Reporting(path))
+    return run(request, Screen(as_json=True, quiet=True), time.monotonic(), Runner(start=start_child))
 
 
 def fork_sweep(path):
-    "A sweep in a process of its own, forked so that nothing is imported again: its process id, and what it reports."
+    "Return the process id and the reports of a sweep in a forked process, which imports nothing again."
     reads, writes = os.pipe()
     pid = os.fork()
     if pid: return os.close(writes) or pid, os.fdopen(reads)
@@ -76,40 +78,40 @@ def fork_sweep(path):
     finally: os._exit(1)
 
 
-def one_try(path, rng, whom):
-    "Run the sweep and kill somebody; returns whether it came to its end, and the ids that were reported."
+def try_sweep(path, rng, victims):
+    "Run the sweep and kill the victims; return whether it was completed, and the reported ids."
     ids, pids, after = [], [], rng.randint(1, 12)
     pid, reports = fork_sweep(path)
     for line in reports:
         word, _, rest = line.strip().partition(" ")
         (pids if word == "child" else ids).append(rest)
         after -= 1
-        if after or not whom: continue
+        if after or not victims: continue
         time.sleep(rng.random() * 0.02)
-        if "child" in whom and pids: kill(int(pids[-1]))
-        if "parent" in whom: kill(pid)
+        if "child" in victims and pids: kill(int(pids[-1]))
+        if "parent" in victims: kill(pid)
     return os.waitpid(pid, 0)[1] == 0, ids
 
 
 def kill(pid):
-    "SIGKILL, to a process that may be gone."
+    "Send SIGKILL to a process that may be gone."
     try: os.kill(pid, signal.SIGKILL)
     except ProcessLookupError: pass
 
 
-def tortured(path, rng):
-    "One sweep, killed up to five times and then left alone; the ids that were reported, and how many kills it took."
+def torture(path, rng):
+    "Kill a sweep up to five times, then let it finish; return the reported ids and the number of kills."
     reported, kills = [], 0
     while True:
-        whom = rng.choice((("parent",), ("child",), ("parent", "child"))) if kills < 5 else ()
-        done, ids = one_try(path, rng, whom)
+        victims = rng.choice((("parent",), ("child",), ("parent", "child"))) if kills < 5 else ()
+        done, ids = try_sweep(path, rng, victims)
         reported += ids
-        if done and not whom: return reported, kills
-        kills += bool(whom)
+        if done and not victims: return reported, kills
+        kills += bool(victims)
 
 
 def faults(path, reported):
-    "What is wrong with a journal, by kind."
+    "Return the faults of a journal, by kind."
     found, rows = Counter(), []
     for line in path.read_bytes().split(b"\n"):
         if not line: continue
@@ -132,7 +134,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for i in range(a.sweeps):
             path = Path(folder) / f"{i}.jsonl"
-            reported, killed = tortured(path, rng)
+            reported, killed = torture(path, rng)
             kills, points = kills + killed, points + len(reported)
             found.update(faults(path, reported))
             if i % 20 == 19: print(f"{i + 1} sweeps, {kills} kills, {points} points: {dict(found)}", flush=True)

@@ -1,4 +1,4 @@
-"The half width, on traces of our own: the benchmark's verdicts can be believed because they can fail."
+"The half width holds the true mean of made traces, and the benchmark that checks it can fail."
 
 import json
 import random
@@ -12,7 +12,7 @@ BENCHMARK = Path(__file__).resolve().parent.parent / "benchmarks" / "coverage.py
 
 
 def coverage(tmp_path, traces):
-    "Exit code and figures of the benchmark on these traces."
+    "Return exit code and figures of the benchmark on these traces."
     file = tmp_path / "traces.jsonl"
     file.write_text("".join(json.dumps(t) + "\n" for t in traces))
     done = subprocess.run([sys.executable, BENCHMARK, file], capture_output=True, text=True, timeout=300)
@@ -49,7 +49,7 @@ def test_a_short_trace_is_measured_to_its_end(tmp_path):
     assert 0.9 < row["mean_ms"] / 20 < 1.1 and not row["steady"]
 
 
-def test_a_trace_that_is_over_before_anything_was_timed_is_named(tmp_path):
+def test_a_trace_that_ends_before_anything_was_timed_is_listed(tmp_path):
     code, found = coverage(tmp_path, [trace("flat"), trace("stub", n=3)])
     assert (found["too_short"], found["covered"], len(found["by_trace"])) == (["stub"], 1.0, 2)
 
@@ -65,7 +65,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("line, words", WRONG.items())
-def test_what_is_no_trace_is_one_line(line, words, tmp_path):
+def test_a_line_that_is_no_trace_is_a_one_line_error(line, words, tmp_path):
     (tmp_path / "x.jsonl").write_text(line)
     done = subprocess.run([sys.executable, BENCHMARK, tmp_path / "x.jsonl"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and words in done.stderr

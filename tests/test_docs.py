@@ -97,10 +97,10 @@ def test_the_model_of_ones_own_trains(tmp_path):
 
 
 def test_the_suite_of_ones_own_is_one():
-    from ready_steady_go.run.suite_file import parse
+    from ready_steady_go.run.suite_file import parse_suite
 
     (text,) = blocks(ROOT / "docs/site/suites.md", "toml")
-    assert len(parse(text, "my", "my.toml").runs) > 2
+    assert len(parse_suite(text, "my", "my.toml").runs) > 2
 
 
 def rows(page, heading):

@@ -109,7 +109,7 @@ LATER = {
     "second model": (["--model", "test_resnet,resnet5O"], "did you mean 'resnet50'"),
     "family": (["--model", "tim:resnet50"], "no family 'tim'"),
     "size": (["--model", "coat_tiny", "--size", "200"], "its own 224"),
-    "tf32": (["--model", "test_resnet", "--tf32", "--device", "cpu"], "--fp32 is what it has"),
+    "tf32": (["--model", "test_resnet", "--tf32", "--device", "cpu"], "use --fp32"),
     "device": (["--model", "test_resnet", "--device", "cuda:99"], "--device cuda:99"),
 }
 

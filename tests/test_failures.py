@@ -1,4 +1,4 @@
-"Every way to fail, with a real child: named rightly, on record, and the rest of the sweep finished."
+"Every way to fail, with a real child: the right outcome, a record, and the other points still measured."
 
 import json
 import os
@@ -6,23 +6,24 @@ import sys
 
 import pytest
 
-from ready_steady_go.run.campaign import benchmark
+from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry_out
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.search import FixedSizes
 from ready_steady_go.run.supervise import UNKILLABLE, Child, ChildGone, Runner, run_ladder
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import Record
 
-# A family whose model misbehaves at batch size 4, in the way that its name says.
-NAUGHTY = '''
+# A family whose model fails at batch size 4, in the way that its name describes.
+FAILING_FAMILY = '''
 import ctypes, os, time
 import torch
 from dataclasses import replace
 from ready_steady_go.training.workload import Workload
 
-def misbehave(name):
+def fail(name):
     if name == "raises": raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     if name == "exits": os._exit(7)
     if name == "segfaults": ctypes.string_at(0)
@@ -38,7 +39,7 @@ def complete(spec): return replace(spec, size=8, channels=3, classes=2)
 def build(spec, device):
     model = torch.nn.Linear(4, 2)
     def draw(bs):
-        if bs == 4: misbehave(spec.model)
+        if bs == 4: fail(spec.model)
         return torch.randn(bs, 4), torch.randint(2, (bs,))
     def loss(out, y):
         if spec.model == "nan": out = out * float("nan")
@@ -59,22 +60,22 @@ START = "import ready_steady_go.training.families as f; f.__path__.append({folde
 
 @pytest.fixture
 def start(tmp_path):
-    "Starts a real child that knows the naughty family."
-    (tmp_path / "naughty.py").write_text(NAUGHTY)
+    "Return a function that starts a real child with the failing family."
+    (tmp_path / "failing.py").write_text(FAILING_FAMILY)
     return lambda: Child((sys.executable, "-P", "-c", START.format(folder=str(tmp_path))))
 
 
 class Hasty(Runner):
-    "Waits 3 s for a sign of life of what hangs; on a busy machine everything else may take its time."
+    "A runner that waits only 3 s for the model that hangs; a busy machine may need longer for the others."
 
-    def point(self, spec, limits, tell, sign_s):
-        return super().point(spec, limits, tell, 3.0 if (spec.model, spec.bs) == ("hangs", 4) else sign_s)
+    def point(self, spec, limits, on_beat, silence_s):
+        return super().point(spec, limits, on_beat, 3.0 if (spec.model, spec.bs) == ("hangs", 4) else silence_s)
 
 
 @pytest.mark.parametrize("name,outcome", ENDS.items())
-def test_a_failure_has_its_name_and_the_rest_goes_on(name, outcome, start):
+def test_a_failure_has_its_outcome_and_the_rest_is_measured(name, outcome, start):
     runner = Hasty("cpu", start)
-    (spec,) = runner.check([Spec(model=f"naughty:{name}")])
+    (spec,) = runner.check([Spec(model=f"failing:{name}")])
     records = list(run_ladder(spec, FixedSizes([2, 4, 8]), runner, limits=dict(n_batches=3)))
     runner.end()
     got = {r.bs: r.outcome for r in records}
@@ -83,16 +84,16 @@ def test_a_failure_has_its_name_and_the_rest_goes_on(name, outcome, start):
     assert records[1].error and records[1].device_name and "\n" not in records[1].error
 
 
-def test_a_loss_that_is_no_number_is_no_result(start):
+def test_a_nan_loss_is_no_result(start):
     runner = Runner("cpu", start)
-    (spec,) = runner.check([Spec(model="naughty:nan")])
+    (spec,) = runner.check([Spec(model="failing:nan")])
     (record,) = run_ladder(spec, FixedSizes([2]), runner, limits=dict(n_batches=3))
     runner.end()
     assert (record.outcome, record.throughput, record.findings[-1]["code"]) == ("failed:nonfinite", None, "nonfinite")
 
 
 class Stuck(Child):
-    "A child that neither answers nor can be ended, as one that waits for a lost GPU."
+    "A child that neither answers nor can be ended, like one that waits for a lost GPU."
 
     def __init__(self): self.ended = False
 
@@ -105,15 +106,16 @@ class Stuck(Child):
     def end(self): self.ended = True
 
 
-def test_a_lost_gpu_ends_the_sweep_and_keeps_what_is_there(tmp_path):
+def test_a_lost_gpu_ends_the_run_and_keeps_its_records(tmp_path):
     journal = Journal(tmp_path / "j.jsonl")
-    ask = Request([Spec(model="a"), Spec(model="b")], [2, 4], None, {}, None, journal)
-    with pytest.raises(RuntimeError, match="hand this box back"): benchmark(ask, Screen(quiet=True), Runner(start=Stuck), 0.0)
+    request = Request([Spec(model="a"), Spec(model="b")], RunOptions(bs=[2, 4], out=str(journal.path), wandb="off"))
+    campaign = Campaign(Screen(quiet=True), Runner(start=Stuck), journal, PriceLookup(None))
+    with pytest.raises(RuntimeError, match="rent another box"): carry_out([request], campaign, 0.0, Collected())
     assert [r.outcome for r in journal.read()] == [UNKILLABLE, "skipped:the GPU is lost"]
 
 
 class Impatient(Child):
-    "Gives each request to end little time."
+    "A child that gives each signal little time."
 
     def end(self, patience_s=0.2): return super().end(patience_s)
 
@@ -129,9 +131,9 @@ def test_an_unkillable_process_does_not_block(monkeypatch):
     assert gone.value.outcome == UNKILLABLE
 
 
-def test_a_record_of_a_failure_is_a_line_of_json(tmp_path, start):
+def test_a_failure_is_a_line_of_json(tmp_path, start):
     runner, journal = Runner("cpu", start), Journal(tmp_path / "j.jsonl")
-    (spec,) = runner.check([Spec(model="naughty:segfaults")])
+    (spec,) = runner.check([Spec(model="failing:segfaults")])
     for record in run_ladder(spec, FixedSizes([4]), runner, limits=dict(n_batches=3)): journal.append(record)
     runner.end()
     (line,) = journal.path.read_text().splitlines()

@@ -19,11 +19,12 @@ from ready_steady_go.spec.options import PRECISIONS
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import Record, comparison_key, from_line, make_record, to_line
 from ready_steady_go.timing.measure import HostClock
-from ready_steady_go.timing.passes import passes, split
+from ready_steady_go.timing.passes import run_passes, time_parts
 from ready_steady_go.training.compiling import compile_failed, forget_compiled
 from ready_steady_go.training.families import load_family, resolve
 from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
 from ready_steady_go.training.workload import TrainStep, Workload, optimizer_for
+from ready_steady_go.truth.findings import finding
 from ready_steady_go.truth.flops import forward_flops
 
 ROOT, CPU = Path(__file__).resolve().parent.parent, torch.device("cpu")
@@ -63,7 +64,7 @@ class Toy:
 
 def measured(monkeypatch, model=None, **more):
     "The record of a short point of the toy."
-    monkeypatch.setattr(room, "load", lambda name: Toy(model))
+    monkeypatch.setattr(room, "load_family", lambda name: Toy(model))
     monkeypatch.setattr(room, "forward_flops", lambda spec, **more: None)
     monkeypatch.setattr(room, "cpu_cores", lambda: 1)
     spec = Spec(**(dict(model="toy", family="timm", size=8, bs=4, optimizer="sgd") | more))
@@ -268,7 +269,7 @@ class Ticking:
 
 def test_the_parts_of_an_accumulated_step_are_those_of_the_whole_cycle():
     step = Ticking()
-    parts = split(step, step, 5)
+    parts = time_parts(step, step, 5)
     assert (parts.forward_ms, parts.backward_ms, parts.optimizer_ms) == pytest.approx((9, 18, 1))
 
 
@@ -312,10 +313,10 @@ class Restless(nn.Sequential):
 
 def test_compiling_in_the_timed_part_is_told(monkeypatch):
     record = measured(monkeypatch, plain(Restless), compile="eager")
-    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [room.RESTLESS]
+    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [finding(**room.NEVER_SETTLED)["text"]]
     monkeypatch.setattr(room, "settle", lambda step, wait: (0.0, True))
     record = measured(monkeypatch, plain(Restless), compile="eager")
-    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [room.AGAIN]
+    assert [f["text"] for f in record.findings if f["code"] == "recompiled"] == [finding(**room.COMPILED_WHILE_TIMED)["text"]]
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch):
@@ -429,8 +430,8 @@ def test_a_capture_has_no_parts(monkeypatch):
     from ready_steady_go.timing import passes as page
     from ready_steady_go.timing.measure import Measurement
 
-    monkeypatch.setattr(page, "busy", lambda *args: 1.0)
-    found, _ = passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
+    monkeypatch.setattr(page, "busy_share", lambda *args: 1.0)
+    found, _ = run_passes(step, "train", CPU, Measurement(4, [(10, 0.1)] * 20))
     assert "forward_ms" not in found and found["busy"] == 1.0
 
 

@@ -1,4 +1,4 @@
-"What a point says besides its throughput: doubts, passes, soak, sensors, price. The children are real, what they train is not."
+"What a record holds besides its throughput: findings, passes, soak, sensors, price. The children are real; their models are toys."
 
 import json
 import os
@@ -25,13 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 KEY = "planted-key-8c1f7e"
 
-# A bench whose family builds a small model with a loss of ours.
+# A bench whose family builds a small model with a loss of our choice.
 CHILD = """
 import time
 from types import SimpleNamespace
 import torch
 from torch import nn
-from ready_steady_go.run import bench
+from ready_steady_go.run import bench, child
 from ready_steady_go.training.workload import Workload
 
 steps = 0
@@ -44,9 +44,9 @@ def build(spec, device):
     return Workload(nn.Linear(500, 500), lambda bs: (torch.randn(bs, 500), torch.zeros(bs)), loss)
 
 bench.Bench.check = lambda self, spec: bench.replace(spec, family="timm", size=32)
-bench.load = lambda name: SimpleNamespace(build=build)
+bench.load_family = lambda name: SimpleNamespace(build=build)
 bench.forward_flops = lambda spec, **more: 1000
-bench.cpu_cores = lambda: 1  # threads that wait for each other on a busy machine are another story
+bench.cpu_cores = lambda: 1  # on a busy machine several threads wait for each other
 
 class Virtual:
     "A clock that only a loss moves."
@@ -54,51 +54,51 @@ class Virtual:
     def mark(self): return Virtual.now
     def seconds(self, a, b): return b - a
 
-if "Virtual" in {loss!r}: bench.clock_of = lambda device: Virtual()
-bench.main()
+if "Virtual" in {loss!r}: bench.make_clock = lambda device: Virtual()
+child.main()
 """
 
 
 def measured(tmp_path, capfd, loss, **limits):
-    "Records and output of a run whose loss is this."
+    "Exit code, records and output of a run with this loss."
     child = lambda: Child((sys.executable, "-c", CHILD.format(loss=loss)))
-    ask = Request([Spec(model="mine")], [4], None, dict(run_number=1) | limits, "cpu", Journal(tmp_path / "x.jsonl"))
-    code = run(ask, Screen(), time.monotonic(), Runner("cpu", child))
+    request = Request([Spec(model="mine")], [4], None, dict(run_number=1) | limits, "cpu", Journal(tmp_path / "x.jsonl"))
+    code = run(request, Screen(), time.monotonic(), Runner("cpu", child))
     return code, Journal(tmp_path / "x.jsonl").read(), capfd.readouterr()
 
 
 def codes(record):
-    "The findings, without the one that tells of other tests at the same time."
+    "The codes of the findings, without the one that other tests at the same time cause."
     return [f["code"] for f in record.findings or [] if f["code"] != "cores_shared"]
 
 
-def test_a_loss_that_becomes_nan_is_told(tmp_path, capfd):
-    code, (record,), said = measured(tmp_path, capfd, "return out.square().mean() * (1.0 if steps < 50 else float('nan'))", n_batches=200)
+def test_a_loss_that_becomes_nan_is_a_failure(tmp_path, capfd):
+    code, (record,), output = measured(tmp_path, capfd, "return out.square().mean() * (1.0 if steps < 50 else float('nan'))", n_batches=200)
     assert (code, record.outcome, record.throughput, codes(record)) == (1, "failed:nonfinite", None, ["nonfinite"])
-    assert "failed: nonfinite" in said.out and "the loss is nan" in said.err
+    assert "failed: nonfinite" in output.out and "the loss is nan" in output.err
 
 
-def test_a_host_that_sleeps_is_told(tmp_path, capfd):
-    code, (record,), said = measured(tmp_path, capfd, "time.sleep(0.02); return out.square().mean()", n_seconds=2)
+def test_a_host_that_sleeps_is_a_finding(tmp_path, capfd):
+    code, (record,), output = measured(tmp_path, capfd, "time.sleep(0.02); return out.square().mean()", n_seconds=2)
     assert (code, record.outcome) == (0, "ok")
     assert record.busy < 0.85 and "host_bound" in codes(record)
-    assert "host-bound" in said.err and "busy" in said.out
+    assert "host-bound" in output.err and "busy" in output.out
 
 
-def test_a_loss_that_neither_sleeps_nor_fails_is_not_told(tmp_path, capfd):
-    code, (record,), said = measured(tmp_path, capfd, "return out.square().mean()", n_batches=200)
+def test_a_finite_loss_is_no_finding(tmp_path, capfd):
+    code, (record,), output = measured(tmp_path, capfd, "return out.square().mean()", n_batches=200)
     assert (code, record.outcome) == (0, "ok") and "nonfinite" not in codes(record)
 
 
-def test_steps_that_get_slower_are_told_and_soak_is_named(tmp_path, capfd):
+def test_drift_is_a_finding_that_names_soak(tmp_path, capfd):
     slower = "Virtual.now += 0.005 * (1 + steps / 4000); return out.square().mean()"
-    code, (record,), said = measured(tmp_path, capfd, slower, n_seconds=4)
+    code, (record,), output = measured(tmp_path, capfd, slower, n_seconds=4)
     assert (record.steady, record.drift > 0.05, "drift" in codes(record)) == (False, True, True)
-    assert "steps got" in said.err and "--soak" in said.err
+    assert "steps became" in output.err and "--soak" in output.err
 
 
 def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
-    from ready_steady_go.run import bench as room
+    from ready_steady_go.run import bench as bench_module
 
     happened = []
 
@@ -107,27 +107,27 @@ def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
         def mark(self): happened.append("mark"); return time.perf_counter()
         def seconds(self, a, b): return b - a
 
-    class Around(room.Around):
+    class Region(bench_module.TimedRegion):
         def __enter__(self): super().__enter__(); happened.append("timed")
         def __exit__(self, *error): happened.append("done"); super().__exit__(*error)
 
-    inner = room.passes
-    monkeypatch.setattr(room, "clock_of", lambda device: Clock())
-    monkeypatch.setattr(room, "Around", Around)
-    monkeypatch.setattr(room, "passes", lambda *args: happened.append("passes") or inner(*args))
-    monkeypatch.setattr(room, "trouble", lambda step: happened.append("trouble"))
-    bench = room.Bench("cpu")
+    inner = bench_module.run_passes
+    monkeypatch.setattr(bench_module, "make_clock", lambda device: Clock())
+    monkeypatch.setattr(bench_module, "TimedRegion", Region)
+    monkeypatch.setattr(bench_module, "run_passes", lambda *args: happened.append("passes") or inner(*args))
+    monkeypatch.setattr(bench_module, "trouble", lambda step: happened.append("trouble"))
+    bench = bench_module.Bench("cpu")
     bench.point(bench.check(Spec(model="test_resnet", bs=2)), n_seconds=1)
     timed = happened[happened.index("timed") + 1 : happened.index("done")]
     assert len(timed) > 3 and set(timed) == {"mark"}
     assert happened.count("passes") == 1 and happened.index("passes") > happened.index("done")
 
 
-def test_passes_that_fail_do_not_cost_the_rate(monkeypatch):
-    from ready_steady_go.run import bench as room
+def test_passes_that_fail_keep_the_throughput(monkeypatch):
+    from ready_steady_go.run import bench as bench_module
 
-    monkeypatch.setattr(room, "passes", lambda *args: 1 / 0)
-    bench = room.Bench("cpu")
+    monkeypatch.setattr(bench_module, "run_passes", lambda *args: 1 / 0)
+    bench = bench_module.Bench("cpu")
     record = bench.point(bench.check(Spec(model="test_resnet", bs=2)), n_batches=5)
     assert (record.outcome, record.throughput > 0, "passes_failed" in codes(record)) == ("ok", True, True)
 
@@ -145,7 +145,7 @@ def records(folder):
     return [Record(**json.loads(line)) for line in (folder / "rsg-results.jsonl").read_text().splitlines()]
 
 
-def test_a_soak_stands_beside_the_best_point_and_is_not_repeated(tmp_path):
+def test_a_soak_follows_the_best_point_and_is_not_repeated(tmp_path):
     done = rsg(*TINY, "--n-batches", 5, "--soak", "3s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     point, soak = records(tmp_path)
@@ -165,7 +165,7 @@ def test_modes_are_measured_and_kept_apart(mode, tmp_path):
 
 
 class Provider(BaseHTTPRequestHandler):
-    "vast.ai's record of one box, for whoever has the key."
+    "vast.ai's record of one box, for everyone who has the key."
 
     def do_GET(self):
         self.server.asked.append(self.headers["Authorization"])
@@ -179,7 +179,7 @@ class Provider(BaseHTTPRequestHandler):
 
 @pytest.fixture(params=[200, 401])
 def provider(request):
-    "The provider, and how it answers."
+    "A provider that answers with this status."
     server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
     server.asked, server.code = [], request.param
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -202,14 +202,14 @@ def test_the_price_is_in_table_record_and_best_row_and_the_key_is_nowhere(provid
     assert KEY not in everything
 
 
-def test_what_is_typed_comes_first(tmp_path):
+def test_a_typed_price_comes_first(tmp_path):
     env = dict(CONTAINER_ID="77", CONTAINER_API_KEY=KEY)
     assert rsg(*TINY, "--n-batches", 5, "--usd-per-hour", "0.35", cwd=tmp_path, **env).returncode == 0
     assert records(tmp_path)[0].usd_from == "typed"
 
 
 @pytest.mark.parametrize("package", ["there", "broken"])
-def test_wandb_that_is_down_or_broken_costs_one_line(package, tmp_path):
+def test_wandb_that_is_down_or_broken_prints_one_line(package, tmp_path):
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb/__init__.py").write_text("raise ImportError('a broken install')")
     env = dict(WANDB_API_KEY=KEY * 3, WANDB_BASE_URL="http://127.0.0.1:9")
@@ -232,11 +232,11 @@ def test_a_child_sees_no_key(monkeypatch):
 
 BOXES = {"healthy": ("", []), "hot": ("limit=250000 reasons=0x24", ["power_limit", "throttle_thermal"])}
 
-# The parent looks at a fake GPU while a scripted child works on it.
+# The parent watches a fake GPU while a scripted child works on it.
 WATCHED = """
 import sys, time
 from ready_steady_go.run.campaign import run
-from ready_steady_go.run.request import Ask
+from ready_steady_go.run.request import Request
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.spec.spec import Spec
@@ -244,18 +244,18 @@ from ready_steady_go.run.supervise import Child, Runner
 
 CHILD = '''
 import json, sys, time
-def say(**answer): print(json.dumps(answer), flush=True)
+def send(**answer): print(json.dumps(answer), flush=True)
 for line in sys.stdin:
-    ask = json.loads(line)
-    if ask["do"] == "check":
-        specs = [dict(s, family="timm", size=224) for s in ask["specs"]]
-        say(event="checked", specs=specs, machine=dict(device="cuda", device_name="Toy GPU", pci_id="00000000:01:00.0"))
+    question = json.loads(line)
+    if question["do"] == "check":
+        specs = [dict(s, family="timm", size=224) for s in question["specs"]]
+        send(event="checked", specs=specs, machine=dict(device="cuda", device_name="Toy GPU", pci_id="00000000:01:00.0"))
     else:
         time.sleep(3.3)
-        say(event="record", record=dict(model="toy", bs=8, device_name="Toy GPU", outcome="ok", throughput=100.0, step_ms=80.0))
+        send(event="record", record=dict(model="toy", bs=8, device_name="Toy GPU", outcome="ok", throughput=100.0, step_ms=80.0))
 '''
-ask = Ask([Spec(model="toy")], [8], None, dict(run_number=1), None, Journal("x.jsonl"))
-sys.exit(run(ask, Screen(), time.monotonic(), Runner(None, lambda: Child((sys.executable, "-c", CHILD)))))
+request = Request([Spec(model="toy")], [8], None, dict(run_number=1), None, Journal("x.jsonl"))
+sys.exit(run(request, Screen(), time.monotonic(), Runner(None, lambda: Child((sys.executable, "-c", CHILD)))))
 """
 
 

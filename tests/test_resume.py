@@ -1,4 +1,4 @@
-"The same command again goes on where its journal ends."
+"The same command resumes where its journal ends."
 
 import json
 import time
@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from ready_steady_go.box.machine import Machine
-from ready_steady_go.run.campaign import benchmark
+from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry_out
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Runner
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import make_record, to_line
@@ -40,12 +41,13 @@ class Toy(Runner):
 
 
 def go(journal, sizes=None, runner=None, model="a", precision="fp16", fresh=False, **limits):
-    "Run a command; the batch sizes that it measured."
-    ask = Request([Spec(model=model, precision=precision)], sizes, None, dict(run_number=1) | limits, None, journal, fresh=fresh)
-    runner = runner or Toy()
-    try: benchmark(ask, Screen(quiet=True), runner, time.monotonic())
+    "Run a command; return the batch sizes that it measured."
+    options = RunOptions(bs=sizes, fresh=fresh, out=str(journal.path), wandb="off", **limits)
+    campaign = Campaign(Screen(quiet=True), runner or Toy(), journal, PriceLookup(None))
+    request = Request([Spec(model=model, precision=precision)], options)
+    try: carry_out([request], campaign, time.monotonic(), Collected())
     except KeyboardInterrupt: pass
-    return runner.asked
+    return campaign.runner.asked
 
 
 @pytest.fixture
@@ -59,19 +61,19 @@ def test_measured_points_are_not_measured_again(journal):
     assert go(journal, [8, 16, 24, 32]) == [24]
 
 
-def test_it_goes_on_after_an_interruption(journal):
+def test_an_interrupted_list_is_resumed(journal):
     assert go(journal, [8, 16, 32, 64], Toy(stop_after=2)) == [8, 16]
     assert go(journal, [8, 16, 32, 64]) == [32, 64]
 
 
-def test_a_remembered_out_of_memory_closes_what_is_above(journal):
+def test_a_batch_size_that_did_not_fit_closes_those_above(journal):
     assert go(journal, [64, 128, 256]) == [64, 128]
     assert go(journal, [64, 128, 256, 512]) == []
     assert [(r.bs, r.outcome[:7]) for r in journal.read()][-2:] == [(256, "skipped"), (512, "skipped")]
 
 
 @pytest.mark.parametrize("stop_after", range(1, 12))
-def test_a_search_goes_on_where_it_was(journal, stop_after):
+def test_an_interrupted_search_is_resumed(journal, stop_after):
     first = go(journal, runner=Toy(stop_after=stop_after))
     rest = go(journal)
     probes = [r.bs for r in journal.read() if r.search != "confirm"]
@@ -87,7 +89,7 @@ def test_fresh_measures_again(journal):
 
 
 @pytest.mark.parametrize("other", [dict(precision="fp32"), dict(model="b"), dict(n_batches=7), dict(run_number=2)])
-def test_another_question_is_measured(journal, other):
+def test_other_options_are_measured(journal, other):
     assert go(journal, [8]) == go(journal, [8], **other) == [8]
 
 
@@ -96,7 +98,7 @@ def test_another_machine_is_measured(journal, other):
     assert go(journal, [8]) == go(journal, [8], Toy(replace(TOY, **other))) == [8]
 
 
-def test_what_failed_or_was_skipped_is_tried_again(journal):
+def test_failed_and_skipped_points_are_tried_again(journal):
     for outcome in ("failed:SIGSEGV", "skipped:budget"):
         journal.append(make_record(Spec(model="a", precision="fp16", bs=8, family="timm", size=224), TOY, outcome=outcome, run_number=1))
     assert go(journal, [8]) == [8]

@@ -1,4 +1,4 @@
-"The main job with real children: what is printed, what is kept, and how it ends."
+"Whole runs with real children: output, journal and exit code."
 
 import json
 import os
@@ -17,17 +17,17 @@ TINY = ["--model", "test_resnet", "--device", "cpu"]
 
 
 def command(*args):
-    "The command line of a run."
+    "Return the command line of a run."
     return [sys.executable, "-m", "ready_steady_go", *map(str, args)]
 
 
 def rsg(*args, cwd):
-    "A run to its end."
+    "Run a command to its end."
     return subprocess.run(command(*args), capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def records(folder):
-    "The journal's lines; every one of them must be whole."
+    "Return the journal's records. Every line must be whole."
     path = folder / "rsg-results.jsonl"
     return [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -56,7 +56,7 @@ def test_every_precision_that_a_cpu_has(precision, tmp_path):
     assert (row["precision"], row["fp16"], row["outcome"]) == (precision, precision == "fp16", "ok")
 
 
-def test_auto_stays_in_its_budget_and_always_has_a_first_point(tmp_path):
+def test_a_search_stays_in_its_budget_and_always_has_a_first_point(tmp_path):
     done = rsg(*TINY, "--budget", "0.1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [(r.bs, r.outcome) for r in records(tmp_path)] == [(2, "ok")]
@@ -94,7 +94,7 @@ def test_an_interrupted_run_keeps_what_it_has(signum, code, tmp_path):
 
 
 def children_of(pid):
-    "Benchmark processes that belong to a run; empty where the system does not tell."
+    "Return the children of a process; none on a system without /proc."
     if not os.path.isdir("/proc"): return []
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
@@ -115,7 +115,7 @@ def test_a_killed_parent_takes_its_child_along(tmp_path):
     assert children and not any(os.path.exists(f"/proc/{pid}") for pid in children)
 
 
-def test_a_reader_that_leaves_costs_no_result(tmp_path):
+def test_a_closed_pipe_loses_no_result(tmp_path):
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     run = subprocess.Popen(command(*TINY, "--bs", "2,4", "--n-batches", "1"), cwd=tmp_path, **pipes)
     while not run.stdout.readline().strip().startswith("2 "): pass  # the first row
@@ -126,12 +126,12 @@ def test_a_reader_that_leaves_costs_no_result(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_a_full_disk_is_said_and_nothing_is_overwritten(tmp_path):
+def test_a_full_disk_is_reported_and_nothing_is_overwritten(tmp_path):
     import resource
 
     (tmp_path / "rsg-results.jsonl").write_text('{"schema":1,"model":"resnet50"}\n')
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-    env = {k: v for k, v in os.environ.items() if not k.startswith("COV")}  # whose own file would not fit either
+    env = {k: v for k, v in os.environ.items() if not k.startswith("COV")}  # the coverage file would not fit either
     pipes = dict(cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
     done = subprocess.run(command(*TINY, "--bs", "2,4", "--n-batches", "1"), preexec_fn=limit, **pipes)
     assert done.returncode == 1

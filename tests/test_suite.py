@@ -1,4 +1,4 @@
-"Suites: a file is understood or refused in one line; what is stopped goes on; what cannot be had here is skipped and named."
+"Suites: a file is read or refused in one line, an interrupted suite is resumed, and runs that this device cannot do are skipped."
 
 import json
 import os
@@ -11,11 +11,12 @@ from dataclasses import replace
 import pytest
 
 from ready_steady_go.box.machine import Machine
-from ready_steady_go.commands import cli, suite
-from ready_steady_go.commands.suite import SuiteScreen, several
-from ready_steady_go.run.campaign import REFUSED, run
-from ready_steady_go.run.suite_file import load, parse, shipped
-from ready_steady_go.run.suite_table import grids, table
+from ready_steady_go.commands import cli
+from ready_steady_go.commands.suite import request_of, run_suite
+from ready_steady_go.run.request import REFUSED
+from ready_steady_go.run.screen import TABLE_WIDTH, Screen
+from ready_steady_go.run.suite_file import load_suite, parse_suite, shipped_suites
+from ready_steady_go.run.suite_table import suite_grids, suite_table
 from ready_steady_go.run.supervise import Runner
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.store.journal import Journal
@@ -40,7 +41,7 @@ bs = 8
 
 
 class Toy(Runner):
-    "A device that fits 100 samples, has no TF32 and no transformers, and is told to stop after some points."
+    "A device that fits 100 samples, has no TF32 and no transformers, and gets a signal after some points."
 
     def __init__(self, machine=TOY, stop_after=10**9, signum=signal.SIGINT):
         super().__init__()
@@ -49,7 +50,7 @@ class Toy(Runner):
     def check(self, specs):
         self.machine = self.toy
         for s in specs:
-            if s.precision == "tf32": raise UserError("--tf32: Toy GPU does not have it; --fp32 is what it has")
+            if s.precision == "tf32": raise UserError("--tf32: Toy GPU has no TF32; use --fp32")
             if s.model.startswith("hf:"): raise UserError(f"{s.model}: transformers is not installed; pip install it")
         return [replace(s, family="timm", seq_len=s.seq_len or 64) for s in specs]
 
@@ -65,7 +66,7 @@ class Toy(Runner):
 
 @pytest.fixture(autouse=True)
 def signals():
-    "A run leaves both signals ignored, because its process ends; ours does not."
+    "Restore the signals. A run leaves both ignored, because its process ends."
     kept = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     yield
     for s, handler in kept.items(): signal.signal(s, handler)
@@ -76,47 +77,45 @@ def journal(tmp_path): return Journal(tmp_path / "j.jsonl")
 
 
 def go(journal, runner=None, text=FILE, screen=None, **typed):
-    "Run a suite; its exit code and what was measured."
-    runner, screen = runner or Toy(), screen or SuiteScreen()
-    ask = several(parse(text, "my", "my.toml"), screen, out=str(journal.path), device=None, **typed)
-    code = run(ask, screen, time.monotonic(), runner)
-    screen.summary()
+    "Run a suite; return its exit code and the measured points."
+    runner, typed = runner or Toy(), dict(out=str(journal.path), wandb="off", **typed)
+    code = run_suite(parse_suite(text, "my", "my.toml"), typed, screen or Screen(), time.monotonic(), runner)
     return code, runner.asked
 
 
 ALL = [(m, "fp32", n, bs) for m in "ab" for n in (128, 512) for bs in (8, 16, 300)] + [("c", "fp16", 64, 8)]
 
 
-def test_lists_are_all_combinations_and_what_is_refused_does_not_end_it(journal, capsys):
+def test_lists_are_all_combinations_and_a_refused_run_does_not_end_it(journal, capsys):
     code, asked = go(journal)
     assert (code, asked) == (1, ALL)
     out, err = capsys.readouterr()
-    assert err.startswith("  skipped: c tf32: --tf32: Toy GPU does not have it")
+    assert err.startswith("  skipped: c tf32: --tf32: Toy GPU has no TF32")
     (refused,) = [r for r in journal.read() if r.outcome == REFUSED]
-    assert (refused.model, refused.bs) == ("c", 8) and "--fp32 is what it has" in refused.error
+    assert (refused.model, refused.bs) == ("c", 8) and "use --fp32" in refused.error
     lines = out[out.index("\nsuite my\n") :].strip().splitlines()
     assert lines[1].split() == ["model", "tokens", "batch", "samples/s", "tokens/s", "memory"]
     rows, below = lines[2 : 2 + len(ALL)], lines[2 + len(ALL) :]
     assert [line.split()[:2] for line in rows] == [[m, p] for m, p, *_ in ALL]
     assert sum("does not fit" in line for line in rows) == 4
     assert below[0] == "" and [line.split(":")[0] for line in below if "memory" in line] == ["a fp32", "b fp32"]
-    assert below[-1].startswith("~ unsteady: not known to 0.5 %")  # a toy is not timed for long enough
+    assert below[-1].startswith("~ not steady: interval wider than 0.5 %")  # a toy is not timed for long enough
     assert max(map(len, lines)) <= 80
     assert "5 of 5: c fp16" in out
 
 
 @pytest.mark.parametrize("signum,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_is_stopped_and_goes_on(journal, signum, code, capsys):
+def test_an_interrupted_suite_is_resumed(journal, signum, code, capsys):
     assert go(journal, Toy(stop_after=4, signum=signum)) == (code, ALL[:4])
     out, err = capsys.readouterr()
-    assert "2 of 5 runs; the same command goes on" in err and "\nsuite my\n" in out
+    assert "2 of 5 runs done; repeat the same command to resume" in err and "\nsuite my\n" in out
     kept = [r.id for r in journal.read()]
     assert len(kept) == 5  # with the one that is refused
     assert go(journal) == (1, ALL[4:])
     assert [r.id for r in journal.read()][:5] == kept
     whole = capsys.readouterr().out
     assert go(journal) == (1, [])
-    assert len(journal.read()) == 5 + len(ALL[4:]), "what is refused is written down once"
+    assert len(journal.read()) == 5 + len(ALL[4:]), "a refusal is written once"
     last = capsys.readouterr().out
     assert whole[whole.index("\nsuite my\n") :] == last[last.index("\nsuite my\n") :]  # all of it, however it was measured
 
@@ -134,7 +133,7 @@ def test_a_batch_size_of_another_run_is_not_in_the_table(journal, capsys):
     assert lines[1].startswith("model in fp32 ") and [line.split()[1] for line in lines[2:4]] == ["8", "16"] and " 24 " not in out
 
 
-def test_a_missing_package_is_said_before_the_first_point_and_the_rest_runs(journal, capsys):
+def test_a_missing_package_is_shown_before_the_first_point_and_the_rest_runs(journal, capsys):
     text = "[[run]]\nmodel = ['a', 'hf:bert', 'hf:gpt2']\nbs = 8"
     assert go(journal, text=text) == (1, [("a", "fp32", 64, 8)])
     err = capsys.readouterr().err
@@ -144,14 +143,14 @@ def test_a_missing_package_is_said_before_the_first_point_and_the_rest_runs(jour
 
 
 def test_json_is_records_only(journal, capsys):
-    code, _ = go(journal, screen=SuiteScreen(as_json=True, quiet=True))
+    code, _ = go(journal, screen=Screen(as_json=True, quiet=True))
     out, err = capsys.readouterr()
     assert err == "" and code == 1
     rows = [json.loads(line) for line in out.splitlines()]
     assert [(r["model"], r["outcome"]) for r in rows[:2]] == [("c", REFUSED), ("a", "ok")] and len(rows) == len(ALL) + 1
 
 
-def test_a_run_for_another_kind_of_device_is_left_out(journal):
+def test_a_run_for_another_kind_of_device_is_skipped(journal):
     text = "model = 'a'\nbs = 8\n[[run]]\non = 'accelerator'\nprecision = 'fp16'\n[[run]]\non = 'cpu'"
     assert go(journal, text=text) == (0, [("a", "fp16", 64, 8)])
     assert go(journal, Toy(CPU), text=text) == (0, [("a", "fp32", 64, 8)])
@@ -165,7 +164,7 @@ def test_a_spent_budget_is_on_record(journal):
     assert len(journal.read()) == len(ALL) + 1
 
 
-def test_what_is_typed_wins_over_the_file(journal):
+def test_the_command_line_wins_over_the_file(journal):
     text = "budget = '1h'\n[[run]]\nmodel = 'a'\nbs = 8\nn-batches = 7"
     go(journal, text=text)
     go(journal, text=text, n_seconds="3")
@@ -173,17 +172,17 @@ def test_what_is_typed_wins_over_the_file(journal):
 
 
 def result(run, bs, noise=0.0, **more):
-    "A record of a run of a suite."
-    spec = replace(suite.ask_of(run, device=None, out="x").specs[0], bs=bs, **more)
+    "Return a record of a run of a suite."
+    spec = replace(request_of(run, {}).specs[0], bs=bs, **more)
     if bs * (spec.seq_len or 1) > 4096: return make_record(spec, TOY, outcome="oom")
     if bs == 7: return make_record(spec, TOY, outcome="failed:CompileFailed")
     return make_record(spec, TOY, Measurement(bs=bs, windows=[(100, 1 + i * noise) for i in range(12)]), peak_mem_bytes=bs * 10**9)
 
 
 def grid_of(text, sizes, noise=0.0):
-    "The grids of a suite in which all was measured."
-    s = parse(text, "my", "my.toml")
-    return grids(s, [(r, [result(r, bs, noise) for bs in sizes if bs in r.sizes]) for r in s.runs])
+    "Return the grids of a suite in which everything was measured."
+    s = parse_suite(text, "my", "my.toml")
+    return suite_grids(s, [(r, [result(r, bs, noise) for bs in sizes if bs in r.sizes]) for r in s.runs])
 
 
 def test_a_grid_has_batch_sizes_down_and_tokens_across():
@@ -199,7 +198,7 @@ def test_a_grid_has_batch_sizes_down_and_tokens_across():
     ]
 
 
-def test_a_grid_marks_what_was_not_steady_and_says_what_is_missing():
+def test_a_grid_marks_unsteady_and_missing_results():
     text = "model = 'gpt2'\n[[run]]\nseq-len = [128, 256]\nbs = [1, 8]\n[[run]]\nseq-len = 512\nbs = [1, 2]"
     lines = grid_of(text, (1, 2, 8), 0.02)
     assert [len(line.split("GiB")) - 1 for line in lines[3:]] == [3, 1, 2]
@@ -211,7 +210,7 @@ def test_a_grid_that_is_too_wide_goes_on_below():
     lines = grid_of("[[run]]\nmodel = 'gpt2'\nseq-len = [16, 32, 64, 128, 256, 512]\nbs = [1, 2]", (1, 2), 0.02)
     heads = [line.split() for line in lines if line.split()[:1] == ["batch"]]
     assert [n for _, *row in heads for n in row] == ["16", "32", "64", "128", "256", "512"] and len(heads) > 1
-    assert max(map(len, lines)) <= suite.WIDTH
+    assert max(map(len, lines)) <= TABLE_WIDTH
 
 
 @pytest.mark.parametrize("text", [
@@ -220,31 +219,31 @@ def test_a_grid_that_is_too_wide_goes_on_below():
     "model = 'gpt2'\nseq-len = [128, 256]\nbs = 'auto'",
     "model = ['gpt2', 'bert-base']\nbs = [1, 8]",
 ])  # fmt: skip
-def test_there_is_no_grid_where_there_is_nothing_to_lay_out(text):
-    s = parse("[[run]]\n" + text, "my", "my.toml")
-    assert grids(s, [(r, [result(r, bs) for bs in (1, 8)]) for r in s.runs]) == []
+def test_a_suite_without_two_dimensions_has_no_grid(text):
+    s = parse_suite("[[run]]\n" + text, "my", "my.toml")
+    assert suite_grids(s, [(r, [result(r, bs) for bs in (1, 8)]) for r in s.runs]) == []
 
 
-def test_names_that_must_be_cut_keep_their_precision():
+def test_shortened_names_keep_their_precision():
     run = "[[run]]\nmodel = 'gpt2-medium-of-a-very-long-name'\nseq-len = [128, 256]\nprecision = ['fp16', 'fp32']"
-    s = parse("show = ['tokens/s', 'it/s']\n" + run, "my", "my.toml")
-    lines = table(s, [(r, [result(r, 8, 0.02)]) for r in s.runs])
-    assert all("… fp" in line for line in lines[1:]) and max(map(len, lines)) <= suite.WIDTH
+    s = parse_suite("show = ['tokens/s', 'it/s']\n" + run, "my", "my.toml")
+    lines = suite_table(s, [(r, [result(r, 8, 0.02)]) for r in s.runs])
+    assert all("… fp" in line for line in lines[1:]) and max(map(len, lines)) <= TABLE_WIDTH
 
 
-def test_a_short_look_is_called_so_whether_steady_or_not():
-    s = parse("[[run]]\nmodel = 'gpt2'", "my", "my.toml")
+def test_a_probe_is_marked_as_one_steady_or_not():
+    s = parse_suite("[[run]]\nmodel = 'gpt2'", "my", "my.toml")
     looks = [replace(result(s.runs[0], 8, noise), search="probe") for noise in (0.0, 0.02)]
-    lines = table(s, [(s.runs[0], looks)])
+    lines = suite_table(s, [(s.runs[0], looks)])
     assert [(line.endswith("  probe"), "~" in line) for line in lines[1:]] == [(True, False), (True, True)]
 
 
-def test_epochs_are_computed_from_the_rate():
-    s = load("distilbert")
+def test_epochs_are_computed_from_the_throughput():
+    s = load_suite("distilbert")
     (fp16, _) = s.runs
-    spec = replace(suite.ask_of(fp16, device=None, out="x").specs[0], bs=32)
+    spec = replace(request_of(fp16, {}).specs[0], bs=32)
     r = make_record(spec, TOY, Measurement(bs=32, windows=[(10, 0.625)] * 12))  # 16 it/s
-    row = table(s, [(fp16, [r])])
+    row = suite_table(s, [(fp16, [r])])
     assert row[0].startswith("model in fp16 ") and row[1].split()[0] == "distilbert-base-cased" and float(row[1].split()[3]) == 16
     assert float(row[1].split()[4]) == pytest.approx(3 * 3125 / 16, abs=1)
     assert row[-1].startswith("3 epochs of 3,125 steps: computed")
@@ -260,28 +259,28 @@ SHIPPED = {
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_is_shipped_asks_for_what_was_published(name):
+def test_shipped_suites_match_their_published_benchmarks(name):
     models, precisions, sizes, n = SHIPPED[name]
-    asks = [suite.ask_of(r, device=None, out="x") for r in load(name).runs]
-    specs = [s for a in asks for s in a.specs]
+    requests = [request_of(r, {}) for r in load_suite(name).runs]
+    specs = [s for request in requests for s in request.specs]
     assert len(specs) == n and {s.model for s in specs} == {*models} and {s.precision for s in specs} == {*precisions}
-    assert all(a.sizes == sizes for a in asks)
+    assert all(request.options.bs == sizes for request in requests)
 
 
-def test_details_of_what_was_published():
-    specs = lambda name: [s for r in load(name).runs for s in suite.ask_of(r, device=None, out="x").specs]
+def test_details_of_the_published_benchmarks():
+    specs = lambda name: [s for r in load_suite(name).runs for s in request_of(r, {}).specs]
     assert {(s.optimizer, s.seq_len) for s in specs("transformers")} == {("adamw", n) for n in (128, 256, 512)}
     assert {(s.optimizer, s.seq_len, s.lr, s.clip) for s in specs("distilbert")} == {("adamw", 128, 5e-5, 1.0)}
     assert [s.mode for s in specs("rnn")] == ["train", "infer"]
     ways = {(s.precision, s.mode, s.torchscript, s.compile) for s in specs("inference")}
     assert ways == {(p, "infer", *way) for p in ("fp32", "fp16") for way in ((False, None), (True, None), (False, "inductor"))}
     assert len({s.model for s in specs("inference")}) >= 5
-    assert all(r.sizes == [1, 2, 4, 8] for r in load("inference").runs)
-    assert set(SHIPPED) | {"inference"} == set(shipped())
+    assert all(r.sizes == [1, 2, 4, 8] for r in load_suite("inference").runs)
+    assert set(SHIPPED) | {"inference"} == set(shipped_suites())
 
 
 def rsg(*args, capsys):
-    "The command in this process: exit code, stdout, stderr."
+    "Run the command in this process; return exit code, stdout and stderr."
     with pytest.raises(SystemExit) as left: cli.main(["suite", *map(str, args)])
     return (left.value.code, *capsys.readouterr())
 
@@ -289,15 +288,15 @@ def rsg(*args, capsys):
 RUN = "[[run]]\nmodel = 'resnet50'\n"
 WRONG = {
     "no suite": (None, ["clasic"], "no suite 'clasic': did you mean 'classic'?"),
-    "nothing named": (None, [], "which suite? One of classic"),
-    "no file": (None, ["nowhere.toml"], "there is no such file"),
+    "nothing named": (None, [], "no suite given: name one of classic"),
+    "no file": (None, ["nowhere.toml"], "no such file"),
     "a file without its ending": (RUN, ["my"], "did you mean my.toml?"),
-    "broken": (RUN + "bs = \n", ["my.toml"], "my.toml: it is not TOML: Invalid value (at line 3"),
-    "empty": ("", ["my.toml"], "has no [[run]]"),
+    "broken": (RUN + "bs = \n", ["my.toml"], "my.toml: not TOML: Invalid value (at line 3"),
+    "empty": ("", ["my.toml"], "my.toml: no [[run]]"),
     "an unknown word": (RUN + "precison = 'x'", ["my.toml"], "my.toml, run 1: no option 'precison': did you mean 'precision'?"),
     "a wrong value": (RUN + "mode = 'trian'", ["my.toml"], "my.toml, run 1: --mode trian"),
     "a wrong type": (RUN + "bs = true", ["my.toml"], "my.toml, run 1: bs = true"),
-    "not a text": (b"\xff\xfe\x00", ["my.toml"], "not a text in UTF-8"),
+    "not a text": (b"\xff\xfe\x00", ["my.toml"], "not text in UTF-8"),
     "a wrong option": (RUN, ["my.toml", "--budget", "-1"], "--budget -1"),
     "no folder for the journal": (RUN, ["my.toml", "--out", "no/such.jsonl"], "there is no folder"),
     "no such device": (RUN, ["my.toml", "--device", "gpu"], "did you mean 'cuda'"),
@@ -305,7 +304,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text,args,words", WRONG.values(), ids=WRONG)
-def test_a_mistake_is_answered_in_one_line(text, args, words, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_reported_in_one_line(text, args, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if text is not None: (tmp_path / "my.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
     before = sorted(p.name for p in tmp_path.iterdir())
@@ -314,9 +313,9 @@ def test_a_mistake_is_answered_in_one_line(text, args, words, tmp_path, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
-def test_suites_are_listed_without_loading_what_trains(capsys):
+def test_suites_are_listed_without_the_training_libraries(capsys):
     code, out, _ = rsg("--list", capsys=capsys)
-    assert not code and all(f"\n{name}" in "\n" + out for name in shipped()) and "54 points" in out and "tlkh" in out
+    assert not code and all(f"\n{name}" in "\n" + out for name in shipped_suites()) and "54 points" in out and "tlkh" in out
     code, out, _ = rsg("rnn", "--list", "--json", capsys=capsys)
     assert [r["mode"] for r in json.loads(out)["runs"]] == ["train", "infer"]
     heavy = ("torch", "timm", "transformers", "wandb", "pandas", "matplotlib", "numpy")
@@ -337,7 +336,7 @@ def build(spec, device):
 """
 
 
-def test_a_suite_of_ones_own_with_real_children(tmp_path):
+def test_a_custom_suite_with_real_children(tmp_path):
     (tmp_path / "own_net.py").write_text(MINE)
     (tmp_path / "my.toml").write_text("[[run]]\nmodel = 'own_net:tiny'\nprecision = ['tf32', 'fp32', 'bf16']\nbs = [2, 4]\nn-batches = 3\n")
     command = [sys.executable, "-m", "ready_steady_go", "suite", "my.toml", "--device", "cpu"]

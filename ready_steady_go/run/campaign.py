@@ -125,10 +125,7 @@ class PriceLookup:
         self.thread.join(PRICE_TIMEOUT_S)
         return self.found
 
-# %% ../../nbs/run/06g_campaign.ipynb #d1a636de
-KINDS = dict(cpu="a CPU", accelerator="an accelerator")
-
-
+# %% ../../nbs/run/06g_campaign.ipynb #c0d289f0
 class NothingToMeasure(UserError):
     "Several requests, and this device can measure none of them."
 
@@ -139,6 +136,9 @@ def check_request(request: Request, runner: Runner) -> Request:
         return replace(request, specs=runner.check(request.specs))
     except UserError as error:
         return replace(request, refused=str(error))
+
+# %% ../../nbs/run/06g_campaign.ipynb #161b1c97
+KINDS = dict(cpu="a CPU", accelerator="an accelerator")
 
 
 def check_requests(
@@ -308,7 +308,7 @@ def measure_all(campaign: Campaign, requests: dict[int, Request], began: float, 
                 records = skipped_records(request, spec, campaign.runner.machine)
             measure_ladder(campaign, ladder, records)
 
-# %% ../../nbs/run/06g_campaign.ipynb #a6c72dc4
+# %% ../../nbs/run/06g_campaign.ipynb #d379eae5
 def refuse(campaign: Campaign, requests: list[Request]) -> None:
     "Record and show the requests that this device cannot measure."
     machine = campaign.runner.machine
@@ -317,7 +317,7 @@ def refuse(campaign: Campaign, requests: list[Request]) -> None:
         campaign.keep(record)
     campaign.screen.refused(records)
 
-
+# %% ../../nbs/run/06g_campaign.ipynb #b2c76f20
 def carry_out(
     requests: list[Request],
     campaign: Campaign,

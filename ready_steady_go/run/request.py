@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEARCH_BUDGET_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'USABLE_MEMORY', 'is_typed', 'read_fields',
-           'request_conflict', 'Request', 'new_search']
+           'request_conflict', 'budget_seconds', 'Request', 'new_search']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
 from dataclasses import dataclass, field
@@ -49,11 +49,23 @@ def request_conflict(
     }
     return next((text for text, broken in rules.items() if broken), None)
 
-# %% ../../nbs/run/06e_request.ipynb #620e7054
+# %% ../../nbs/run/06e_request.ipynb #1f582db8
 SEARCH_BUDGET_S = 120.0  # for one model in one precision, seconds
 REFUSED = "skipped:refused"  # outcome: this device cannot measure it; the record's `error` has the reason
 
 
+def budget_seconds(
+    options: RunOptions,
+    n_specs: int,
+) -> float:
+    "Return the seconds that all specs of a request share."
+    if options.budget is not None:
+        return options.budget
+    if options.bs is not None:
+        return float("inf")
+    return (SEARCH_BUDGET_S + (options.soak or 0)) * n_specs
+
+# %% ../../nbs/run/06e_request.ipynb #c91e7372
 @dataclass(frozen=True)
 class Request:
     "Everything that a user asked for, read and checked."
@@ -70,8 +82,9 @@ class Request:
     ) -> "Request":
         "Return the request. Raise a `UserError` for a wrong value, and for options that conflict."
         known = options_of(SpecFields) | options_of(RunOptions)
-        for name in typed.keys() - known.keys():
-            raise UserError(f"{option_name(name)}: no such option{did_you_mean(name, known)}")
+        for name in typed:
+            if name not in known:
+                raise UserError(f"{option_name(name)}: no such option{did_you_mean(name, known)}")
         fields, options = read_fields(SpecFields, typed), RunOptions(**read_fields(RunOptions, typed))
         if why := request_conflict(fields, options):
             raise UserError(why)
@@ -86,11 +99,7 @@ class Request:
     @property
     def budget_s(self) -> float:
         "The seconds that all its specs share."
-        if self.options.budget is not None:
-            return self.options.budget
-        if self.options.bs is not None:
-            return float("inf")
-        return (SEARCH_BUDGET_S + (self.options.soak or 0)) * len(self.specs)
+        return budget_seconds(self.options, len(self.specs))
 
 # %% ../../nbs/run/06e_request.ipynb #8d4cc64d
 FIRST_BS, FIRST_BS_CPU = 8, 2  # where a search begins
