@@ -22,6 +22,7 @@ from ready_steady_go.run.campaign import run
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child, Runner
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 
@@ -42,7 +43,7 @@ for line in sys.stdin:
         time.sleep(0.003)
     spec, ok = question["spec"], question["spec"]["bs"] < FITS
     measured = dict(throughput=100.0, step_ms=10.0, windows=[[10, 100.0]] * 400) if ok else {}
-    send(event="record", record=dict(spec, **TOY, **measured, outcome="ok" if ok else "oom"))
+    send(event="record", record=dict(spec, **TOY, **measured, run_number=1, outcome="ok" if ok else "oom"))
 """.replace("FITS", str(FITS)).replace("TOY", repr(TOY))
 
 
@@ -63,8 +64,8 @@ class Reporting(Journal):
 
 def sweep(path):
     "Run a whole sweep; return the exit code."
-    request = Request([Spec(model="toy")], SIZES, None, {}, None, Reporting(path))
-    return run(request, Screen(as_json=True, quiet=True), time.monotonic(), Runner(start=start_child))
+    request = Request([Spec(model="toy")], RunOptions(bs=SIZES, wandb="off"))
+    return run([request], Screen(as_json=True, quiet=True), time.monotonic(), Runner(start=start_child), Reporting(path))
 
 
 def fork_sweep(path):

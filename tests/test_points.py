@@ -17,6 +17,7 @@ from ready_steady_go.run.campaign import run
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child, Runner
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import Record
@@ -62,8 +63,8 @@ child.main()
 def measured(tmp_path, capfd, loss, **limits):
     "Exit code, records and output of a run with this loss."
     child = lambda: Child((sys.executable, "-c", CHILD.format(loss=loss)))
-    request = Request([Spec(model="mine")], [4], None, dict(run_number=1) | limits, "cpu", Journal(tmp_path / "x.jsonl"))
-    code = run(request, Screen(), time.monotonic(), Runner("cpu", child))
+    request = Request([Spec(model="mine")], RunOptions(bs=[4], device="cpu", out=str(tmp_path / "x.jsonl"), wandb="off", **limits))
+    code = run([request], Screen(), time.monotonic(), Runner("cpu", child))
     return code, Journal(tmp_path / "x.jsonl").read(), capfd.readouterr()
 
 
@@ -237,8 +238,8 @@ WATCHED = """
 import sys, time
 from ready_steady_go.run.campaign import run
 from ready_steady_go.run.request import Request
-from ready_steady_go.store.journal import Journal
 from ready_steady_go.run.screen import Screen
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.run.supervise import Child, Runner
 
@@ -254,8 +255,8 @@ for line in sys.stdin:
         time.sleep(3.3)
         send(event="record", record=dict(model="toy", bs=8, device_name="Toy GPU", outcome="ok", throughput=100.0, step_ms=80.0))
 '''
-request = Request([Spec(model="toy")], [8], None, dict(run_number=1), None, Journal("x.jsonl"))
-sys.exit(run(request, Screen(), time.monotonic(), Runner(None, lambda: Child((sys.executable, "-c", CHILD)))))
+request = Request([Spec(model="toy")], RunOptions(bs=[8], out="x.jsonl", wandb="off"))
+sys.exit(run([request], Screen(), time.monotonic(), Runner(None, lambda: Child((sys.executable, "-c", CHILD)))))
 """
 
 

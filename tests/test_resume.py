@@ -31,7 +31,7 @@ class Toy(Runner):
         self.machine = self.toy
         return [replace(s, family="timm", size=224) for s in specs]
 
-    def point(self, spec, limits, tell, sign_s):
+    def point(self, spec, limits, on_beat, silence_s):
         if len(self.asked) == self.stop_after: raise KeyboardInterrupt
         self.asked.append(spec.bs)
         asked = {k: limits.get(k) for k in ("n_seconds", "n_batches", "run_number")}

@@ -54,7 +54,7 @@ class Toy(Runner):
             if s.model.startswith("hf:"): raise UserError(f"{s.model}: transformers is not installed; pip install it")
         return [replace(s, family="timm", seq_len=s.seq_len or 64) for s in specs]
 
-    def point(self, spec, limits, tell, sign_s):
+    def point(self, spec, limits, on_beat, silence_s):
         if not self.left: os.kill(os.getpid(), self.signum)
         self.left -= 1
         self.asked.append((spec.model, spec.precision, spec.seq_len, spec.bs))

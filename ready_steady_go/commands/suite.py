@@ -23,7 +23,7 @@ from ..spec.options import PRECISIONS, RunOptions
 from ..spec.parse import one_of
 from ..store.record import Record
 
-# %% ../../nbs/commands/08b_suite.ipynb #7ee99e54
+# %% ../../nbs/commands/08b_suite.ipynb #c959ed76
 def request_of(
     run: Run,
     typed: dict[str, Any],  # field of `RunOptions`: its text; see `Request.from_options`
@@ -35,7 +35,7 @@ def request_of(
         in_file.pop("n_batches", None)
     try:
         kind = None if on is None else one_of(on, "on", ON)
-        wanted = dict(in_file, model=[in_file["model"]], **{one_of(precision, "precision", PRECISIONS): True})
+        wanted = dict(in_file, **{one_of(precision, "precision", PRECISIONS): True})
         request = Request.from_options(wanted | {name: text for name, text in typed.items() if is_typed(text)})
     except UserError as error:
         raise UserError(f"{run.where}: {error}") from error
@@ -141,7 +141,7 @@ def list_suites(
         out(line)
     return 0
 
-# %% ../../nbs/commands/08b_suite.ipynb #b9781a77
+# %% ../../nbs/commands/08b_suite.ipynb #09a02e3d
 def suite_command(
     name: str | None,  # of a suite, or a file
     listing: bool,  # only list, do not run

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_SOAK_S', 'already_measured', 'has_soak', 'skipped_records',
            'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure', 'check_request',
-           'check_requests', 'device_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
+           'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
            'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse', 'carry_out', 'Interrupted',
            'raise_interrupted', 'handle_signals', 'check_start', 'run']
 
@@ -162,22 +162,19 @@ def check_requests(
         raise UserError(reasons[0]) if len(requests) == 1 else NothingToMeasure(f"no run can be measured here: {reasons[0]}")
     return checked
 
-# %% ../../nbs/run/06g_campaign.ipynb #e9c81955
-def device_notes(
-    typed: str | None,  # the device
-    machine: Machine,
+# %% ../../nbs/run/06g_campaign.ipynb #017c8af1
+def cpu_notes(
+    has_driver: bool,  # this box has an NVIDIA driver
 ) -> list[str]:
-    "Return the notes about a CPU that is measured only because no accelerator can be used."
-    if typed is not None or machine.device != "cpu":
-        return []
-    if not nvidia_driver():
+    "Return the notes about a CPU that is measured in place of an accelerator."
+    if not has_driver:
         return ["no accelerator found: measuring the CPU"]
     return [
         "this box has an NVIDIA driver, but this torch cannot use the GPU: measuring the CPU",
         "run python -m torch.utils.collect_env to see why; use --device cuda to measure nothing else",
     ]
 
-# %% ../../nbs/run/06g_campaign.ipynb #c8ecc170
+# %% ../../nbs/run/06g_campaign.ipynb #f83e4217
 @dataclass
 class Campaign:
     "The parts that all ladders use, and the records that were made with them."
@@ -190,7 +187,7 @@ class Campaign:
     made: list[Record] = field(default_factory=list)  # on disk
     failed: bool = False  # at least one point could not be measured
 
-    def observed(
+    def annotate(
         self,
         record: Record,
         since: float,  # `time.monotonic()` when the point began
@@ -222,7 +219,7 @@ def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
     rows = [r for r in known if options.bs is None or r.bs in options.bs]
     return Ladder(request, spec, new_search(options, machine, known), rows)
 
-# %% ../../nbs/run/06g_campaign.ipynb #df3a28ae
+# %% ../../nbs/run/06g_campaign.ipynb #05fb5395
 MIN_SOAK_S = 10.0  # a shorter soak shows nothing about heat
 
 
@@ -241,9 +238,9 @@ def soak_best(
         campaign.screen.note("no soak: the budget is spent; use a larger --budget")
     else:
         seconds, limits = min(options.soak, left_s), ladder.request.limits
-        yield run_soak(best, ladder.spec, campaign.runner, seconds, limits, campaign.screen.beat, campaign.observed)
+        yield run_soak(best, ladder.spec, campaign.runner, seconds, limits, campaign.screen.beat, campaign.annotate)
 
-# %% ../../nbs/run/06g_campaign.ipynb #554c4c35
+# %% ../../nbs/run/06g_campaign.ipynb #02feb4d9
 def ladder_records(
     campaign: Campaign,
     ladder: Ladder,
@@ -254,7 +251,7 @@ def ladder_records(
     reserved_s = min(options.soak or 0, share_s / 2) if options.bs is None else 0  # a search leaves time for the soak
     left_s = partial(seconds_until, ends - reserved_s)
     limits, beat = ladder.request.limits, campaign.screen.beat
-    yield from run_ladder(ladder.spec, ladder.search, campaign.runner, left_s, limits, beat, campaign.observed)
+    yield from run_ladder(ladder.spec, ladder.search, campaign.runner, left_s, limits, beat, campaign.annotate)
     yield from soak_best(campaign, ladder, ends)
 
 
@@ -317,7 +314,7 @@ def refuse(campaign: Campaign, requests: list[Request]) -> None:
         campaign.keep(record)
     campaign.screen.refused(records)
 
-# %% ../../nbs/run/06g_campaign.ipynb #b2c76f20
+# %% ../../nbs/run/06g_campaign.ipynb #03e0d285
 def carry_out(
     requests: list[Request],
     campaign: Campaign,
@@ -328,8 +325,9 @@ def carry_out(
     options, screen, runner = requests[0].options, campaign.screen, campaign.runner
     checked = check_requests(requests, runner, screen.progress)
     screen.machine(runner.machine)
-    for text in device_notes(options.device, runner.machine):
-        screen.note(text)
+    if options.device is None and runner.machine.device == "cpu":
+        for text in cpu_notes(nvidia_driver() is not None):
+            screen.note(text)
     campaign.watch.begin(runner.machine)
     screen.cost(campaign.lookup.price)
     try:

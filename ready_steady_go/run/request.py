@@ -18,7 +18,7 @@ from ..spec.options import PRECISIONS, RunOptions, SpecFields, option_name, opti
 from ..spec.spec import Spec
 from ..store.record import Record
 
-# %% ../../nbs/run/06e_request.ipynb #a7894069
+# %% ../../nbs/run/06e_request.ipynb #dfb4416b
 def is_typed(value: Any) -> bool:
     "Return True if the user typed this option. A flag is False and a list is empty if they did not."
     return not (value is None or value is False or value == () or value == [])
@@ -29,8 +29,13 @@ def read_fields(
     typed: dict[str, Any],  # field: its text
 ) -> dict[str, Any]:  # field: its value
     "Return the values of the fields of `cls` that were typed. Raise a `UserError` for a wrong value."
-    rows = options_of(cls)
-    return {name: read_value(rows[name], text) for name, text in typed.items() if name in rows and is_typed(text)}
+    values = {}
+    for name, row in options_of(cls).items():
+        text = typed.get(name)
+        if is_typed(text):
+            repeatable = row.kind is tuple and isinstance(text, str)
+            values[name] = read_value(row, [text] if repeatable else text)
+    return values
 
 # %% ../../nbs/run/06e_request.ipynb #72c22c1e
 def request_conflict(
