@@ -7,7 +7,7 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'app', 'SUITE_FIELDS', 'op
            'write_panels', 'PanelCommand', 'PanelGroup', 'error_text', 'with_backend', 'main', 'rsg', 'doctor_cli',
            'models_cli', 'suite_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli', 'check_cli']
 
-# %% ../../nbs/commands/09_cli.ipynb #088b0178
+# %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import inspect
 import os
 import sys
@@ -37,11 +37,11 @@ from ready_steady_go.spec.options import (
     read_value,
 )
 
-# %% ../../nbs/commands/09_cli.ipynb #33346014
+# %% ../../nbs/commands/09_cli.ipynb #e5ca6cf5
 OPTION_ROWS = options_of(RunOptions) | options_of(SpecFields)
 PANELS = (TRAIN, TIME, STEP, IMAGES, TEXT, BOX, OUTPUT, WANDB)
 
-# %% ../../nbs/commands/09_cli.ipynb #8522c9b6
+# %% ../../nbs/commands/09_cli.ipynb #edbc5a80
 def option_parameter(
     row: Option,
     help: str = "",  # instead of the row's help
@@ -55,7 +55,7 @@ def option_parameter(
     info = typer.Option(row.name, metavar=row.metavar or None, help=help, rich_help_panel=row.panel)
     return inspect.Parameter(row.field, inspect.Parameter.KEYWORD_ONLY, default=absent, annotation=Annotated[kind, info])
 
-# %% ../../nbs/commands/09_cli.ipynb #f8089919
+# %% ../../nbs/commands/09_cli.ipynb #7ded7bd0
 def with_options(
     *names: str,  # fields
     **helps: str,  # fields whose option has another help in this command
@@ -77,7 +77,7 @@ def as_typed(
     "Return only the options that were typed."
     return {name: value for name, value in values.items() if value not in (None, False, [], ())}
 
-# %% ../../nbs/commands/09_cli.ipynb #f86e5374
+# %% ../../nbs/commands/09_cli.ipynb #5d851781
 def write_panels(command, context, formatter) -> None:
     "Write the arguments and options of a command, each list under its heading."
     panels: dict[str, list] = {}
@@ -106,7 +106,7 @@ class PanelGroup(TyperGroup):
         write_panels(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
-# %% ../../nbs/commands/09_cli.ipynb #9bd92929
+# %% ../../nbs/commands/09_cli.ipynb #063b26c2
 USAGE_REMEDIES = {
     "no such command": "name what to train with --model, or see rsg --help",
     "unexpected extra argument": "see --help for what the command accepts",
@@ -133,7 +133,7 @@ def error_text(
         return _usage_text(error), 2
     return str(error), 1
 
-# %% ../../nbs/commands/09_cli.ipynb #b06b1df3
+# %% ../../nbs/commands/09_cli.ipynb #b8fa06fd
 def with_backend(
     args: list[str],  # as typed
 ) -> list[str]:
@@ -141,7 +141,7 @@ def with_backend(
     bare = {i for i, arg in enumerate(args) if arg == "--compile" and (i + 1 == len(args) or args[i + 1].startswith("-"))}
     return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if i in bare else [arg])]
 
-# %% ../../nbs/commands/09_cli.ipynb #9c853d63
+# %% ../../nbs/commands/09_cli.ipynb #c6b31062
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, cls=PanelGroup)
 
 
@@ -162,7 +162,7 @@ def main(
         print(f"rsg: {text}", file=sys.stderr)
     sys.exit(code or 0)
 
-# %% ../../nbs/commands/09_cli.ipynb #b029375e
+# %% ../../nbs/commands/09_cli.ipynb #f4928a80
 def _refuse_options(context: typer.Context) -> None:
     "Raise a `UserError` if an option was typed before a subcommand."
     command = context.invoked_subcommand
@@ -176,7 +176,7 @@ def _print_version(wanted: bool) -> None:
         print(f"rsg {__version__}")
         raise typer.Exit()
 
-# %% ../../nbs/commands/09_cli.ipynb #f2ee9b73
+# %% ../../nbs/commands/09_cli.ipynb #213e6cdc
 @app.callback(invoke_without_command=True)
 @with_options(*OPTION_ROWS)
 def rsg(
@@ -198,7 +198,7 @@ def rsg(
     request = Request.from_options(as_typed(typed))
     return run([request], Screen(as_json=typed["json"], quiet=typed["quiet"]), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #691daff9
+# %% ../../nbs/commands/09_cli.ipynb #49be329a
 @app.command("doctor")
 @with_options("device", "usd_per_hour", "quiet", json="Print everything as one JSON object.")
 def doctor_cli(
@@ -217,15 +217,15 @@ def doctor_cli(
 
     For example: rsg doctor --require "healthy,pcie>=8GB/s"
     """
-    from ready_steady_go.commands.doctor import doctor
+    from ready_steady_go.commands.doctor import doctor_command
     from ready_steady_go.run.screen import Screen
     from ready_steady_go.spec.parse import parse_seconds
 
     device, usd = (read_value(OPTION_ROWS[name], typed[name]) for name in ("device", "usd_per_hour"))
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
-    return doctor(device, require, typed["json"], screen, parse_seconds(seconds, "--seconds"), usd)
+    return doctor_command(device, require, typed["json"], screen, parse_seconds(seconds, "--seconds"), usd)
 
-# %% ../../nbs/commands/09_cli.ipynb #b6533773
+# %% ../../nbs/commands/09_cli.ipynb #08783405
 @app.command("models")
 @with_options("json")
 def models_cli(
@@ -237,7 +237,7 @@ def models_cli(
 
     return models_command(pattern, typed["json"])
 
-# %% ../../nbs/commands/09_cli.ipynb #574ef8dd
+# %% ../../nbs/commands/09_cli.ipynb #2927ec61
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag")
 
 
@@ -260,7 +260,7 @@ def suite_cli(
 
     return suite_command(name, listing, as_typed(typed), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #09eb97c8
+# %% ../../nbs/commands/09_cli.ipynb #c24cbf1c
 @app.command("push")
 @with_options("project", "entity", "group", "run_name", "tag", "quiet")
 def push_cli(
@@ -289,7 +289,7 @@ def pull_cli(
 
     return pull_command(source, as_typed(typed).get("out", OPTION_ROWS["out"].default), filter, typed["group"], typed["tag"] or ())
 
-# %% ../../nbs/commands/09_cli.ipynb #1b5378c1
+# %% ../../nbs/commands/09_cli.ipynb #05900463
 @app.command("report")
 @with_options("quiet")
 def report_cli(
@@ -321,7 +321,7 @@ def report_cli(
 
     return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"])
 
-# %% ../../nbs/commands/09_cli.ipynb #6362fef8
+# %% ../../nbs/commands/09_cli.ipynb #ed396317
 @app.command("compare")
 @with_options("quiet", json="Print verdicts as JSON lines.")
 def compare_cli(
@@ -348,7 +348,7 @@ def compare_cli(
 
     return compare_command(a, b, across, margin, fail_if, typed["json"], Screen(quiet=typed["quiet"]).note)
 
-# %% ../../nbs/commands/09_cli.ipynb #a7a1a63b
+# %% ../../nbs/commands/09_cli.ipynb #6e36b429
 @app.command("check")
 @with_options(json="Print verdicts as JSON lines.")
 def check_cli(
