@@ -131,8 +131,8 @@ def test_each_error_is_listed():
     listed = {text for _, text in reference.raised()}
     assert len(listed) > 60
     for text in (
-        "--model is missing: what shall be trained? For example: rsg --model resnet50 --fp16", "no model '<model>'<hint>",
-        "torch is not installed: pip install torch torchvision", "--seconds <seconds>: it takes 2 to 3600 s",
+        "no model given: add --model, for example rsg --model resnet50 --fp16", "no model '<model>'<hint>",
+        "torch is not installed; run pip install torch torchvision", "--seconds <seconds>: it takes 2 to 3600 s",
     ): assert text in listed  # fmt: skip
     page = reference.error_reference()
     assert all(f"`{text.replace('`', chr(39))}`" in page for text in listed)

@@ -59,6 +59,9 @@ def texts_of(node, scope):
     if isinstance(node, ast.IfExp): return texts_of(node.body, scope) + texts_of(node.orelse, scope)
     if isinstance(node, ast.BoolOp): return [text for v in node.values for text in texts_of(v, scope)]
     if isinstance(node, ast.Name): return [text for v in assigned(node.id, scope) for text in texts_of(v, scope)]
+    if isinstance(node, ast.Dict): return [text for key in node.keys for text in texts_of(key, scope)]  # a table: error, condition
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "next" and isinstance(node.args[0], ast.GeneratorExp):
+        return texts_of(node.args[0].generators[0].iter.func.value, scope)  # next(text for text, broken in rules.items() if broken)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name): return returned(node.func.id, scope)
     return []
 
@@ -77,6 +80,7 @@ def assigned(name, scope):
     "The values that a name gets in a function."
     for node in ast.walk(scope["function"]):
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets): yield node.value
+        if isinstance(node, ast.NamedExpr) and node.target.id == name: yield node.value
 
 
 def returned(name, scope):
@@ -88,7 +92,7 @@ def returned(name, scope):
     return [text for v in values for text in texts_of(v, inner)]
 
 
-def raised(kinds=("UserError", "CannotWrite", "RuntimeError")):
+def raised(kinds=("UserError", "CannotWrite", "NothingToMeasure", "RuntimeError")):
     "(module, message) of each error that the program answers with one line."
     for module, tree in modules().items():
         functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}

@@ -69,7 +69,7 @@ def skipped_records(
     for bs in request.options.bs or [None]:
         yield make_record(replace(spec, bs=bs), machine, outcome=outcome, error=request.refused, **request.limits)
 
-# %% ../../nbs/run/06g_campaign.ipynb #ac353fb9
+# %% ../../nbs/run/06g_campaign.ipynb #934effce
 def keep_record(journal: Journal, record: Record) -> bool:
     "Append a record to the journal, or return False for a refusal that it has already. Raise a `RuntimeError` for a full disk."
     identity = lambda r: (r.outcome, r.key, r.bs, r.error)
@@ -78,8 +78,9 @@ def keep_record(journal: Journal, record: Record) -> bool:
             return False
         journal.append(record)
     except OSError as error:
-        why = f"cannot write the journal {journal.path}: {error.strerror}"
-        raise RuntimeError(f"{why}; the last result is lost, the results before it are kept; free some space") from error
+        raise RuntimeError(
+            f"cannot write the journal {journal.path}: {error.strerror}; the last result is lost, those before it are kept; free some space"
+        ) from error
     return True
 
 # %% ../../nbs/run/06g_campaign.ipynb #86b8561c
@@ -137,7 +138,7 @@ def check_request(request: Request, runner: Runner) -> Request:
     except UserError as error:
         return replace(request, refused=str(error))
 
-# %% ../../nbs/run/06g_campaign.ipynb #161b1c97
+# %% ../../nbs/run/06g_campaign.ipynb #b6f322b6
 KINDS = dict(cpu="a CPU", accelerator="an accelerator")
 
 
@@ -159,7 +160,9 @@ def check_requests(
         raise NothingToMeasure(f"it has no run for {KINDS[kind]}; use --device to name another device")
     reasons = [request.refused for request in checked.values()]
     if None not in reasons:
-        raise UserError(reasons[0]) if len(requests) == 1 else NothingToMeasure(f"no run can be measured here: {reasons[0]}")
+        if len(requests) == 1:
+            raise UserError(reasons[0])
+        raise NothingToMeasure(f"no run can be measured here: {reasons[0]}")
     return checked
 
 # %% ../../nbs/run/06g_campaign.ipynb #017c8af1
@@ -355,7 +358,7 @@ def handle_signals(handler) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, handler)
 
-# %% ../../nbs/run/06g_campaign.ipynb #9199b571
+# %% ../../nbs/run/06g_campaign.ipynb #0a97ccf0
 def check_start(journal: Journal) -> None:
     "Raise an error if the journal cannot be written, or if torch is not installed."
     try:
@@ -365,7 +368,7 @@ def check_start(journal: Journal) -> None:
             raise RuntimeError(str(error)) from error  # the user typed nothing wrong: exit code 1, not 2
         raise
     if not importlib.util.find_spec("torch"):
-        raise UserError("torch is not installed: run pip install torch torchvision")
+        raise UserError("torch is not installed; run pip install torch torchvision")
 
 # %% ../../nbs/run/06g_campaign.ipynb #3f2f4fe9
 def run(
