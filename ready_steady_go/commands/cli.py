@@ -7,7 +7,7 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'app', 'SUITE_FIELDS', 'op
            'write_panels', 'PanelCommand', 'PanelGroup', 'error_text', 'with_backend', 'main', 'rsg', 'doctor_cli',
            'models_cli', 'suite_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli', 'check_cli']
 
-# %% ../../nbs/commands/09_cli.ipynb #76e33017
+# %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import inspect
 import os
 import sys
@@ -37,11 +37,11 @@ from ready_steady_go.spec.options import (
     read_value,
 )
 
-# %% ../../nbs/commands/09_cli.ipynb #7867c2dd
+# %% ../../nbs/commands/09_cli.ipynb #e5ca6cf5
 OPTION_ROWS = options_of(RunOptions) | options_of(SpecFields)
 PANELS = (TRAIN, TIME, STEP, IMAGES, TEXT, BOX, OUTPUT, WANDB)
 
-# %% ../../nbs/commands/09_cli.ipynb #ef69e372
+# %% ../../nbs/commands/09_cli.ipynb #edbc5a80
 def option_parameter(
     row: Option,
     help: str = "",  # instead of the row's help
@@ -55,7 +55,7 @@ def option_parameter(
     info = typer.Option(row.name, metavar=row.metavar or None, help=help, rich_help_panel=row.panel)
     return inspect.Parameter(row.field, inspect.Parameter.KEYWORD_ONLY, default=absent, annotation=Annotated[kind, info])
 
-# %% ../../nbs/commands/09_cli.ipynb #483d212d
+# %% ../../nbs/commands/09_cli.ipynb #7ded7bd0
 def with_options(
     *names: str,  # fields
     **helps: str,  # fields whose option has another help in this command
@@ -77,12 +77,12 @@ def as_typed(
     "Return only the options that were typed."
     return {name: value for name, value in values.items() if value not in (None, False, [], ())}
 
-# %% ../../nbs/commands/09_cli.ipynb #88100309
+# %% ../../nbs/commands/09_cli.ipynb #5d851781
 def write_panels(command, context, formatter) -> None:
     "Write the arguments and options of a command, each list under its heading."
     panels: dict[str, list] = {}
     for param in command.get_params(context):
-        heading = "Arguments" if param.param_type_name == "argument" else param.rich_help_panel or "Options"
+        heading = "Arguments" if param.param_type_name == "argument" else getattr(param, "rich_help_panel", None) or "Options"
         if (record := param.get_help_record(context)) is not None:
             panels.setdefault(heading, []).append(record)
     for heading in sorted(panels, key=("Arguments", *PANELS, "Options").index):
@@ -106,7 +106,7 @@ class PanelGroup(TyperGroup):
         write_panels(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
-# %% ../../nbs/commands/09_cli.ipynb #a981b419
+# %% ../../nbs/commands/09_cli.ipynb #063b26c2
 USAGE_REMEDIES = {
     "no such command": "name what to train with --model, or see rsg --help",
     "unexpected extra argument": "see --help for what the command accepts",
@@ -133,7 +133,7 @@ def error_text(
         return _usage_text(error), 2
     return str(error), 1
 
-# %% ../../nbs/commands/09_cli.ipynb #2fe8ed5d
+# %% ../../nbs/commands/09_cli.ipynb #b8fa06fd
 def with_backend(
     args: list[str],  # as typed
 ) -> list[str]:
@@ -141,7 +141,7 @@ def with_backend(
     bare = {i for i, arg in enumerate(args) if arg == "--compile" and (i + 1 == len(args) or args[i + 1].startswith("-"))}
     return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if i in bare else [arg])]
 
-# %% ../../nbs/commands/09_cli.ipynb #12da0447
+# %% ../../nbs/commands/09_cli.ipynb #c6b31062
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, cls=PanelGroup)
 
 
@@ -162,7 +162,7 @@ def main(
         print(f"rsg: {text}", file=sys.stderr)
     sys.exit(code or 0)
 
-# %% ../../nbs/commands/09_cli.ipynb #a211c9b2
+# %% ../../nbs/commands/09_cli.ipynb #f4928a80
 def _refuse_options(context: typer.Context) -> None:
     "Raise a `UserError` if an option was typed before a subcommand."
     command = context.invoked_subcommand
@@ -176,7 +176,7 @@ def _print_version(wanted: bool) -> None:
         print(f"rsg {__version__}")
         raise typer.Exit()
 
-# %% ../../nbs/commands/09_cli.ipynb #747dbfb8
+# %% ../../nbs/commands/09_cli.ipynb #213e6cdc
 @app.callback(invoke_without_command=True)
 @with_options(*OPTION_ROWS)
 def rsg(
@@ -198,7 +198,7 @@ def rsg(
     request = Request.from_options(as_typed(typed))
     return run([request], Screen(as_json=typed["json"], quiet=typed["quiet"]), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #455cea46
+# %% ../../nbs/commands/09_cli.ipynb #49be329a
 @app.command("doctor")
 @with_options("device", "usd_per_hour", "quiet", json="Print everything as one JSON object.")
 def doctor_cli(
@@ -217,19 +217,19 @@ def doctor_cli(
 
     For example: rsg doctor --require "healthy,pcie>=8GB/s"
     """
-    from ready_steady_go.commands.doctor import doctor
+    from ready_steady_go.commands.doctor import doctor_command
     from ready_steady_go.run.screen import Screen
     from ready_steady_go.spec.parse import parse_seconds
 
     device, usd = (read_value(OPTION_ROWS[name], typed[name]) for name in ("device", "usd_per_hour"))
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
-    return doctor(device, require, typed["json"], screen, parse_seconds(seconds, "--seconds"), usd)
+    return doctor_command(device, require, typed["json"], screen, parse_seconds(seconds, "--seconds"), usd)
 
-# %% ../../nbs/commands/09_cli.ipynb #0508ed3c
+# %% ../../nbs/commands/09_cli.ipynb #08783405
 @app.command("models")
 @with_options("json")
 def models_cli(
-    pattern: Annotated[str | None, typer.Argument(metavar="[PATTERN]", help="Such as resnet, hf:bert or *vit*.")] = None,
+    pattern: Annotated[str | None, typer.Argument(metavar="PATTERN", help="Such as resnet, hf:bert or *vit*.")] = None,
     **typed: Any,
 ):
     "List the models, with their number of parameters."
@@ -237,7 +237,7 @@ def models_cli(
 
     return models_command(pattern, typed["json"])
 
-# %% ../../nbs/commands/09_cli.ipynb #2ad68ca7
+# %% ../../nbs/commands/09_cli.ipynb #2927ec61
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag")
 
 
@@ -260,11 +260,11 @@ def suite_cli(
 
     return suite_command(name, listing, as_typed(typed), began)
 
-# %% ../../nbs/commands/09_cli.ipynb #e79e8219
+# %% ../../nbs/commands/09_cli.ipynb #c24cbf1c
 @app.command("push")
 @with_options("project", "entity", "group", "run_name", "tag", "quiet")
 def push_cli(
-    journals: Annotated[list[str] | None, typer.Argument(metavar="[JOURNAL]...", help="Default: rsg-results.jsonl")] = None,
+    journals: Annotated[list[str] | None, typer.Argument(metavar="JOURNAL", help="Default: rsg-results.jsonl")] = None,
     **typed: Any,
 ):
     """Push results to W&B, and prove that they arrived.
@@ -289,12 +289,12 @@ def pull_cli(
 
     return pull_command(source, as_typed(typed).get("out", OPTION_ROWS["out"].default), filter, typed["group"], typed["tag"] or ())
 
-# %% ../../nbs/commands/09_cli.ipynb #7db255f3
+# %% ../../nbs/commands/09_cli.ipynb #05900463
 @app.command("report")
 @with_options("quiet")
 def report_cli(
     journals: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOURNAL]...", help="Journals or W&B projects. Default: rsg-results.jsonl, or a sample.")
+        list[str] | None, typer.Argument(metavar="JOURNAL", help="Journals or W&B projects. Default: rsg-results.jsonl, or a sample.")
     ] = None,
     project: Annotated[
         str | None, typer.Option("--project", metavar="ENTITY/PROJECT", help="A W&B project; journals named beside it are yours.")
@@ -321,7 +321,7 @@ def report_cli(
 
     return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"])
 
-# %% ../../nbs/commands/09_cli.ipynb #bb837627
+# %% ../../nbs/commands/09_cli.ipynb #ed396317
 @app.command("compare")
 @with_options("quiet", json="Print verdicts as JSON lines.")
 def compare_cli(
@@ -348,7 +348,7 @@ def compare_cli(
 
     return compare_command(a, b, across, margin, fail_if, typed["json"], Screen(quiet=typed["quiet"]).note)
 
-# %% ../../nbs/commands/09_cli.ipynb #8c5fddd0
+# %% ../../nbs/commands/09_cli.ipynb #6e36b429
 @app.command("check")
 @with_options(json="Print verdicts as JSON lines.")
 def check_cli(
@@ -360,8 +360,8 @@ def check_cli(
     Required columns: id, gpu, n_gpus, family, model, mode, precision, value and unit. Also used: layout, batch_size, image_size,
     seq_len and source.
 
-    Exit code 1: at least one row is impossible.
+    Exit code 1: at least one row is refused.
     """
-    from ready_steady_go.truth.guard import check
+    from ready_steady_go.truth.published import check_table
 
-    return check(file, typed["json"])
+    return check_table(file, typed["json"])
