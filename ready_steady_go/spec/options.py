@@ -38,7 +38,7 @@ def option_name(field: str) -> str:  # `seq_len` -> `--seq-len`
 # %% ../../nbs/spec/00b_options.ipynb #e5ed9a82
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    "What a user can type for one field, and what it means."
+    "A thing that a user can type: the value of one field."
 
     help: str  # one or two short sentences
     panel: str  # heading of `rsg --help` and of the site
@@ -96,7 +96,7 @@ def check_value(row: Option, value: Any) -> None:
     if low or (row.above is not None and not value > row.above) or (row.below is not None and not value < row.below):
         raise UserError(f"{row.name} {value}: expected a number {limits_text(row)}")
 
-
+# %% ../../nbs/spec/00b_options.ipynb #085f04cc
 def read_value(row: Option, text: Any) -> Any:
     "Return the value of an option from the text that was typed. Raise a `UserError` if it has none."
     if row.kind is bool or text is None:
@@ -137,7 +137,7 @@ def _layout(text: str, name: str) -> str:
 # %% ../../nbs/spec/00b_options.ipynb #c008245e
 @dataclass(frozen=True, kw_only=True)
 class SpecFields:
-    "What one point trains: the rows that a `Spec` checks and a `Record` keeps. None means: the model's own, or not known."
+    "The options of one point, which a `Spec` checks and a `Record` keeps. None: the model's own value, or not known."
 
     model: str  # the model's name in its family: `resnet50`
     family: str | None = None  # the family that builds it: `timm`; None until it is resolved

@@ -44,7 +44,7 @@ def conflict(spec: SpecFields) -> str | None:
 # %% ../../nbs/spec/00c_spec.ipynb #41f3b47f
 @dataclass(frozen=True, kw_only=True)
 class Spec(SpecFields):
-    "What one point trains, checked. Two results are comparable when everything but the batch size and the seed agrees."
+    "The checked description of one point. Two results are comparable if all fields but batch size and seed agree."
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
