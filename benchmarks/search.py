@@ -1,4 +1,4 @@
-"""How well the search finds the best batch size: recorded curves are replayed, with noise, in simulated time.
+"""Measure how well the search finds the best batch size: replay recorded curves, with noise, in simulated time.
 
     python benchmarks/search.py [FILE.csv] [--seeds 20] [--noise 0.003] [--process-s 8] [--capacity-gib 40]
 
@@ -7,8 +7,8 @@ Throughput is linear in the logarithm of the batch size between two points and p
 memory is linear between two points. What is above the last point, or needs more than the capacity, does not fit.
 A point costs two warm-up steps and whole steps for as long as it is timed; starting a process costs `--process-s`.
 
-Regret is how far the true throughput at the chosen batch size is below the curve's best. Of a curve's seeds, the table and
-the list by curve take the worst regret, the mean seconds and the mean number of points that did not fit.
+Regret is how far the true throughput at the chosen batch size is below the curve's best. The table and the list by curve
+use the worst regret of a curve's seeds, and the means of their seconds and of the points that did not fit.
 Prints a line for each strategy; the last line is one JSON object.
 """
 
@@ -45,38 +45,38 @@ class Curve:
 
     @staticmethod
     def mean(found, i):
-        "Of one column, weighted by the number of observations."
+        "Return the mean of one column, weighted by the number of observations."
         return sum(f[i] * f[2] for f in found) / sum(f[2] for f in found)
 
     def between(self, x, xs, ys):
-        "Linear interpolation; below the first one, the first segment goes on."
+        "Interpolate linearly; extend the first segment below the first point."
         i = min(max(1, bisect_left(xs, x)), len(xs) - 1)
         if len(xs) == 1: return ys[0]
         return ys[i - 1] + (ys[i] - ys[i - 1]) * (x - xs[i - 1]) / (xs[i] - xs[i - 1])
 
     def rate(self, bs):
-        "Samples/s."
+        "Return the samples/s at a batch size."
         if bs <= self.sizes[0]: return self.rates[0] * bs / self.sizes[0]
         return self.between(math.log(bs), [math.log(b) for b in self.sizes], self.rates)
 
     def memory(self, bs):
-        "Bytes."
+        "Return the memory at a batch size, in bytes."
         return max(0.0, self.between(bs, self.sizes, self.memories)) * MIB
 
     def fits(self, bs):
-        "Does the device hold it?"
+        "Return True if the batch size fits in memory."
         return bs <= self.sizes[-1] and self.memory(bs) <= self.limit
 
 
 class Device:
-    "Plays a curve, with noise, and counts the seconds."
+    "A simulated device that follows a curve, with noise, and counts the seconds."
 
     def __init__(self, curve, noise, seed, process_s):
         self.curve, self.noise, self.process_s = curve, noise, process_s
         self.random, self.seconds, self.ooms, self.points = random.Random(seed), process_s, 0, []
 
     def point(self, bs, seconds, why=""):
-        "How a point went, timed for at most so many seconds but for one step at least."
+        "Return the result of a point, timed for at most `seconds`, but for one step at least."
         self.points.append(bs)
         if not self.curve.fits(bs):
             self.seconds, self.ooms = self.seconds + OOM_S, self.ooms + 1
@@ -89,14 +89,14 @@ class Device:
 
 
 def searched(device):
-    "The batch size that the search believes in."
+    "Return the batch size that the search chooses."
     search = Search(capacity=device.curve.capacity)
-    while (try_ := search.next()) is not None: search.tell(device.point(try_.bs, try_.seconds, try_.why))
+    while (trial := search.next()) is not None: search.tell(device.point(trial.bs, trial.seconds, trial.why))
     return search.best
 
 
 def original(device):
-    "Powers of two from 8 to 4096 until one does not fit, 30 s and a process each."
+    "Return the best power of two from 8 to 4096, until one does not fit; each has 30 s and a process."
     found = []
     for i, bs in enumerate(LADDER):
         device.seconds += device.process_s if i else 0
@@ -107,7 +107,7 @@ def original(device):
 
 
 def until_slower(device):
-    "Powers of two from 8 until one is slower or does not fit."
+    "Return the last power of two from 8 before one is slower or does not fit."
     last, bs = None, 8
     while (tried := device.point(bs, PRECISE_S)).outcome == "ok" and (last is None or tried.throughput > last.throughput):
         last, bs = tried, bs * 2
@@ -115,7 +115,7 @@ def until_slower(device):
 
 
 def largest(device):
-    "The largest power of two that fits, from 8."
+    "Return the largest power of two that fits, from 8."
     bs = 8
     while device.point(bs, PRECISE_S).outcome == "ok": bs *= 2
     return bs // 2 if bs > 8 else None
@@ -125,7 +125,7 @@ STRATEGIES = {"search": searched, "original": original, "double until slower": u
 
 
 def read_curves(file, capacity_gib=None):
-    "The curves of a file. A GPU has as much memory as any of its curves used, and 0.5 % more, unless it is given."
+    "Read the curves of a file. Unless its memory is given, a GPU has 0.5 % more than any of its curves used."
     groups = defaultdict(list)
     with open(file, newline="") as lines:
         for r in csv.DictReader(lines):
@@ -138,7 +138,7 @@ def read_curves(file, capacity_gib=None):
 
 
 def replay(curve, strategy, args):
-    "How a strategy did on a curve, over all seeds."
+    "Return the figures of a strategy on a curve, over all seeds."
     runs = []
     for seed in range(args.seeds):
         device = Device(curve, args.noise, seed, args.process_s)
@@ -152,7 +152,7 @@ def replay(curve, strategy, args):
 
 
 def summary(rows):
-    "The figures of a strategy."
+    "Return the figures of a strategy over all curves."
     regrets = [r["regret"] for r in rows]
     return dict(curves=len(rows), within_1_percent=sum(r <= 0.01 for r in regrets), regret_median=statistics.median(regrets),
                 regret_worst=max(regrets), seconds_mean=round(statistics.mean(r["seconds"] for r in rows), 1),
@@ -164,7 +164,7 @@ def main():
     parser.add_argument("file", nargs="?", type=Path, default=FILE, help="the curves")
     parser.add_argument("--seeds", type=int, default=20, help="times that each curve is replayed")
     parser.add_argument("--noise", type=float, default=0.003, help="standard deviation of a measurement, as a share")
-    parser.add_argument("--process-s", type=float, default=8.0, help="what starting a process costs, seconds")
+    parser.add_argument("--process-s", type=float, default=8.0, help="seconds to start a process")
     parser.add_argument("--capacity-gib", type=float, help="memory of the device, GiB")
     args = parser.parse_args()
     curves = [c for c in read_curves(args.file, args.capacity_gib) if c.best]

@@ -14,7 +14,7 @@ sys.path.append(str(ROOT / "tools"))
 
 import site_reference as reference  # noqa: E402
 
-from ready_steady_go import cli  # noqa: E402
+from ready_steady_go.commands import cli  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
 # Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
@@ -46,7 +46,7 @@ def arguments(command):
 
 def accepted(args):
     "Parse arguments as rsg does, down to its commands; a mistake is an exception."
-    group, args = typer.main.get_command(cli.app), cli._spelled_out(args)
+    group, args = typer.main.get_command(cli.app), cli.with_backend(args)
     if args == ["--install-completion"]:  # would be done while it is parsed
         assert any(args[0] in p.opts for p in group.params)
         return
@@ -110,8 +110,14 @@ def rows(page, heading):
 
 
 def test_each_finding_has_its_remedy():
-    "In both directions: a code that is gone has no row."
-    assert rows(ROOT / "docs/site/troubleshooting.md", "Findings") == set(reference.finding_codes())
+    "Each code that a detector can return has a row, and each row has a detector."
+    from ready_steady_go.truth.findings import FINDINGS
+
+    assert set(reference.finding_codes()) == set(FINDINGS)
+    page, table = (ROOT / "docs/site/troubleshooting.md").read_text(), reference.findings_table()
+    assert "\n@@findings@@\n" in page
+    assert all(f"| `{code}` | {row.severity} | " in table for code, row in FINDINGS.items())
+    assert "{" not in table and not re.search(r"[^`]--", re.sub(r"`[^`]+`|^\|[-|]+$", "", table, flags=re.M))
 
 
 def test_each_outcome_has_its_row():

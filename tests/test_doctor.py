@@ -1,4 +1,4 @@
-"The doctor: a wrong bit and a NaN are caught, rules are read as they are typed, and whatever the child does is a verdict."
+"The doctor finds a wrong bit and a NaN, reads rules, and gives a verdict however its child ends."
 
 import json
 import os
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from ready_steady_go.box.requirements import parse_rules, verdict
-from ready_steady_go.box.stress import missing_gfx, missing_kernels, pci_id, repeat_step, unused_gpu, which_torch
-from ready_steady_go.commands.doctor import STRESS, Sources, card, doctor, examine, make_report, slow_link, slow_matmul
+from ready_steady_go.box.requirements import check_rule, parse_rules
+from ready_steady_go.box.stress import missing_gfx, missing_kernels, missing_kernels_message, pci_id, repeat_step, unused_gpu
+from ready_steady_go.commands.doctor import STRESS_COMMAND, Sources, card, doctor_command, examine, make_report, slow_link, slow_matmul
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child
 from ready_steady_go.spec.errors import UserError
@@ -24,17 +24,17 @@ CPU = torch.device("cpu")
 
 
 def flip(i, results):
-    "The least significant bit of one gradient, in one step."
+    "Flip the least significant bit of one gradient, in one step."
     if i == 1: results[3].view(torch.int32).view(-1)[5] ^= 1
 
 
 def plant(i, results):
-    "The same NaN in every step, the first one too: as integers all steps agree."
+    "Plant the same NaN in every step, the first one too: as integers all steps agree."
     results[2].view(-1)[9] = float("nan")
 
 
 def plant_late(i, results):
-    "An infinite loss, once."
+    "Plant an infinite loss, once."
     if i == 2: results[0].fill_(float("inf"))
 
 
@@ -43,17 +43,17 @@ def test_a_healthy_device_repeats_itself():
     assert got["steps"] >= 3 and got["equal"] and got["finite"] and got["first_difference"] is None
 
 
-def test_a_single_bit_is_seen():
+def test_a_single_wrong_bit_is_found():
     got = repeat_step(CPU, 0.1, flip)
     assert (got["equal"], got["finite"], got["differing"], got["first_difference"]) == (False, True, 1, dict(step=1, values=1))
 
 
-def test_a_nan_that_is_always_the_same_is_seen():
+def test_a_nan_that_is_always_the_same_is_found():
     got = repeat_step(CPU, 0.1, plant)
     assert (got["equal"], got["finite"], got["nonfinite"], got["first_nonfinite"]) == (True, False, got["steps"], dict(step=0, values=1))
 
 
-def test_an_infinite_loss_is_both():
+def test_an_infinite_loss_differs_and_is_not_finite():
     got = repeat_step(CPU, 0.1, plant_late)
     assert (got["first_difference"], got["first_nonfinite"]) == (dict(step=2, values=1), dict(step=2, values=1))
 
@@ -82,7 +82,7 @@ def test_kernels(arch_list, capability, missing):
     [((6, 1), PYPI, "download.pytorch.org/whl/cu126"), ((12, 0), CU126, "--upgrade torch"), ((3, 7), CU126, "rent a newer GPU")],
 )
 def test_the_remedy_is_one_line(capability, arch_list, remedy):
-    text = which_torch(arch_list, capability, "2.15.0")
+    text = missing_kernels_message(arch_list, capability, "2.15.0")
     assert remedy in text and "\n" not in text and f"{capability[0]}.{capability[1]}" in text
 
 
@@ -92,7 +92,7 @@ def test_amd():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine's GPU is used")
-def test_a_gpu_that_torch_cannot_use_is_said():
+def test_a_gpu_that_torch_cannot_use_is_reported():
     assert "driver 470.1" in unused_gpu(None, lambda: "470.1")
     assert unused_gpu("cpu", lambda: "470.1") is None and unused_gpu(None, lambda: None) is None and pci_id(None) is None
 
@@ -109,7 +109,7 @@ READ = {
     "temp<=85°C": ("temp", "<=", 85), "healthy": ("healthy", None, None), "GPU": ("gpu", None, None),
 }  # fmt: skip
 TYPOS = {
-    "fp16": "quote the rules",  # the shell took `>=60` for a file
+    "fp16": "quote the rules",  # the shell read `>=60` as a file
     "fp61>=60": "did you mean 'fp16'?",
     "pci>=8": "did you mean 'pcie'?",
     "vram>=20GB": "did you mean 'mem'?",
@@ -125,10 +125,10 @@ TYPOS = {
     "60<=fp16": "the quantity comes first",
     "pcie>=8 fp16>=60": "separate rules by commas",
     "pcie>=8;fp16>=60": "separate rules by commas",
-    "fp16>=6.0.0": "is no number",
-    "fp16>=-1": "is no number",
-    "fp16>=TFLOPS": "is no number",
-    "driver>=new": "is no version",
+    "fp16>=6.0.0": "is not a number",
+    "fp16>=-1": "is not a number",
+    "fp16>=TFLOPS": "is not a number",
+    "driver>=new": "is not a version",
     "mem>=$20": "no unit '$'",
     "": "a rule is empty",
     "fp16>=60,,pcie>=8": "a rule is empty",
@@ -142,18 +142,18 @@ def test_a_rule_is_read(text, meant):
 
 
 @pytest.mark.parametrize("text,remedy", TYPOS.items())
-def test_a_typo_is_answered_in_one_line(text, remedy):
+def test_a_typo_gets_one_line(text, remedy):
     with pytest.raises(UserError) as error: parse_rules(text)
     assert remedy in str(error.value) and str(error.value).startswith("--require") and "\n" not in str(error.value)
 
 
-def test_versions_compare_as_far_as_they_were_typed():
+def test_versions_are_compared_to_the_length_of_the_rule():
     driver = dict(driver=(550, 54, 14))
-    met = lambda text: verdict(parse_rules(text)[0], driver, [])["met"]
+    met = lambda text: check_rule(parse_rules(text)[0], driver, [])["met"]
     assert met("driver>=550") and met("driver=550.54") and not met("driver>=550.90") and not met("driver>550") and met("driver<560")
 
 
-# ---- whatever the child does
+# ---- all ways in which the child can end
 
 STEPS = dict(steps=9, equal=True, finite=True, differing=0, nonfinite=0, first_difference=None, first_nonfinite=None)
 TOY = dict(device="cuda", device_name="Toy GPU 3000", gpu_mem=25_438_126_080, cpu="Toy CPU", cpu_cores=8.0, ram_bytes=64 * 2**30)
@@ -164,7 +164,7 @@ BEATS = [dict(event="beat", phase="starting", machine=TOY), dict(event="beat", p
 
 
 def scripted(*answers, then=""):
-    "Starts a real process that answers `look`, then says these lines, then does what `then` is."
+    "Return a function that starts a real process: it answers `find`, prints these lines, then runs the code `then`."
     script = f"""
 import os, sys, time
 sys.stdin.readline()
@@ -178,15 +178,15 @@ sys.stdin.read()
 
 
 def ask(capsys, *answers, then="", **how):
-    "Exit code and JSON of a doctor whose child says this."
-    code = doctor(as_json=True, screen=Screen(as_json=True), start=scripted(*BEATS, *answers, then=then), **how)
+    "Return exit code and JSON of a doctor whose child gives these answers."
+    code = doctor_command(as_json=True, screen=Screen(as_json=True), start=scripted(*BEATS, *answers, then=then), **how)
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     return code, json.loads(out)
 
 
 def codes(report):
-    "The findings' codes."
+    "Return the findings' codes."
     return [f["code"] for f in report["findings"]]
 
 
@@ -210,7 +210,7 @@ def test_a_rule_that_is_not_met_is_exit_code_1_on_a_healthy_box(capsys):
     "wrong,code,text",
     [
         (dict(equal=False, differing=1, first_difference=dict(step=17, values=1)), "bits_differ", "bits differ in step 17"),
-        (dict(finite=False, nonfinite=9, first_nonfinite=dict(step=0, values=2)), "not_finite", "not finite in step 0"),
+        (dict(finite=False, nonfinite=9, first_nonfinite=dict(step=0, values=2)), "not_finite", "numbers are not finite in step 0"),
     ],
 )
 def test_wrong_results_are_findings(wrong, code, text, capsys):
@@ -219,21 +219,21 @@ def test_wrong_results_are_findings(wrong, code, text, capsys):
     assert (report["required"][0]["met"], report["required"][0]["reason"]) == (False, code)
 
 
-def test_cores_that_others_used_are_a_finding(capsys):
+def test_shared_cores_are_a_finding(capsys):
     done, report = ask(capsys, dict(event="stress", done=GOOD | dict(waited=0.35)), require="healthy")
     assert (done, codes(report)) == (1, ["cores_shared"]) and "35%" in report["findings"][0]["text"]
     assert ask(capsys, dict(event="stress", done=GOOD | dict(waited=0.004)))[0] == 0
     assert ask(capsys, dict(event="stress", done=GOOD | dict(waited=None)))[0] == 0
 
 
-def test_a_box_whose_step_did_not_run_is_not_called_healthy(capsys):
-    done = dict(GOOD, repeat=None, notes=["repeat: not measured, the memory that is free does not suffice"])
+def test_a_box_without_the_repeated_step_is_not_healthy(capsys):
+    done = dict(GOOD, repeat=None, notes=["repeat: not measured, too little memory is free"])
     code, report = ask(capsys, dict(event="stress", done=done))
     assert (code, codes(report), report["notes"]) == (1, ["unchecked"], done["notes"])
 
 
 ENDS = {
-    "killed": ("os.kill(os.getpid(), 9)", "want of host memory"),
+    "killed": ("os.kill(os.getpid(), 9)", "too little memory"),
     "segfaults": ("os.kill(os.getpid(), 11)", "SIGSEGV"),
     "exits": ("print('no such kernel', file=sys.stderr); os._exit(3)", "no such kernel"),
     "hangs": ("time.sleep(600)", "no sign of life for 2 s"),
@@ -242,30 +242,30 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_an_end_without_a_result_is_a_finding(name, capsys):
+def test_a_child_that_ends_early_is_a_finding(name, capsys):
     then, words = ENDS[name]
     code, report = ask(capsys, then=then, silent_s=1.0, seconds=2, require="copy>=500GB/s, fp32>=1")
     assert (code, codes(report)) == (1, ["died"]) and words in report["findings"][0]["text"] and "'copy'" in report["findings"][0]["text"]
-    assert [r["met"] for r in report["required"]] == [True, False]  # what it had told is kept
+    assert [r["met"] for r in report["required"]] == [True, False]  # what it reported before is kept
 
 
 def test_an_error_and_missing_kernels_are_findings(capsys):
     code, report = ask(capsys, dict(event="broke", message="AcceleratorError: CUDA error: an illegal memory access was encountered"))
     assert (code, codes(report)) == (1, ["died"]) and "illegal memory access" in report["findings"][0]["text"]
-    code, report = ask(capsys, dict(event="stress", no_kernels=which_torch(PYPI, (6, 1), "2.15.0")))
+    code, report = ask(capsys, dict(event="stress", no_kernels=missing_kernels_message(PYPI, (6, 1), "2.15.0")))
     assert (code, codes(report)) == (1, ["no_kernels"])
 
 
-def test_no_torch_is_said_without_a_traceback(capsys):
+def test_a_missing_torch_is_reported_without_a_traceback(capsys):
     script = "raise ModuleNotFoundError(\"No module named 'torch'\")"
-    assert doctor(start=lambda: Child((sys.executable, "-c", script))) == 1
+    assert doctor_command(start=lambda: Child((sys.executable, "-c", script))) == 1
     out, err = capsys.readouterr()
     assert "pip install torch" in " ".join(out.split()) and "Traceback" not in out + err
 
 
 def test_a_wrong_rule_or_device_is_a_user_error(capsys):
-    with pytest.raises(UserError, match="did you mean 'fp16'"): doctor(require="fp61>=1", start=lambda: pytest.fail("it started"))
-    with pytest.raises(UserError, match="cuda:9"): doctor(start=scripted(dict(event="refused", message="--device cuda:9: no")))
+    with pytest.raises(UserError, match="did you mean 'fp16'"): doctor_command(require="fp61>=1", start=lambda: pytest.fail("it started"))
+    with pytest.raises(UserError, match="cuda:9"): doctor_command(start=scripted(dict(event="refused", message="--device cuda:9: no")))
     assert capsys.readouterr().out == ""
 
 
@@ -273,7 +273,7 @@ def test_a_wrong_rule_or_device_is_a_user_error(capsys):
 
 
 class Sensors:
-    "Sensors that say a card is capped."
+    "Sensors of a card whose power limit was lowered."
 
     class Sampler:
         began = 0
@@ -284,11 +284,15 @@ class Sensors:
     @staticmethod
     def open_gpu(pci): return pci
     @staticmethod
-    def facts(gpu): return Facts()
+    def read_facts(gpu): return Facts()
     @staticmethod
-    def summary(samples): return Load()
-    @staticmethod
-    def health(before, load, after): return [dict(code="power_capped", text="the power limit is 250 W, the default 350 W")]
+    def summarise_load(samples): return Load()
+
+
+def lowered_limit(before, load, after):
+    "Return one finding, as `truth.health` would."
+    assert (before, load, after) == (Facts(), Load(), Facts())
+    return [dict(code="power_capped", text="the power limit is 250 W, the default 350 W")]
 
 
 @dataclass
@@ -317,8 +321,8 @@ class Price:
     time: str = "2026-01-01T00:00:00Z"
 
 
-def test_what_others_know_is_used(capsys):
-    sources = Sources(Sensors, lambda typed: Price(), lambda name, precision: 35.6 if precision == "fp32" else None)
+def test_the_sources_are_used(capsys):
+    sources = Sources(Sensors, lowered_limit, lambda typed: Price(), lambda name, precision: 35.6 if precision == "fp32" else None)
     code, report = ask(capsys, dict(event="stress", done=GOOD), sources=sources, require="power>=300W, temp<80, price<=0.3")
     assert (code, codes(report)) == (1, ["power_capped"]) and Sensors.Sampler.began == 1
     assert [r["met"] for r in report["required"]] == [False, True, True]
@@ -331,12 +335,12 @@ def test_what_others_know_is_used(capsys):
 
 def test_a_long_name_and_many_findings_stay_within_80_columns():
     child = scripted(BEATS[0] | dict(machine=TOY | dict(device_name="Toy " * 30, cpu="Cpu " * 30)), dict(event="stress", done=GOOD))
-    report = make_report(examine(None, 2, None, child), parse_rules("fp32>=1"))
+    report = make_report(examine(None, 2, start=child), parse_rules("fp32>=1"))
     report["findings"] = [dict(code="x" * 20, text="word " * 60)] * 4
     assert max(map(len, card(report))) <= 80
 
 
-def test_slow():
+def test_slow_matmuls_and_links():
     assert slow_matmul(dict(fp16=0.65), dict(throttle={}))
     assert not slow_matmul(dict(fp16=0.37, fp32=None), dict(throttle=dict(power_cap=0.9)))
     assert slow_matmul(dict(fp16=0.2)) and not slow_matmul(dict(fp16=0.4), dict(throttle=None))
@@ -345,12 +349,12 @@ def test_slow():
     assert slow_link(x1) and slow_link(fine, load=dict(pcie_gen=4, pcie_width=16))
 
 
-# ---- the whole of it, on the CPU
+# ---- all of it, on the CPU
 
 
 def whole(code, tmp_path, *, seconds=2):
-    "Run the doctor as a program, with the real stress in its child."
-    program = f"import sys; from ready_steady_go.commands.doctor import doctor, STRESS, Child; sys.exit(doctor({code}, seconds={seconds}))"
+    "Run the doctor as a program, with the real stress in its child process."
+    program = f"import sys; from ready_steady_go.commands.doctor import doctor_command; sys.exit(doctor_command({code}, seconds={seconds}))"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=300)
 
 
@@ -380,8 +384,8 @@ DEEDS = dict(bits_differ="if i == 2: results[1].view(torch.int32).view(-1)[3] ^=
 
 
 @pytest.mark.parametrize("code", DEEDS)
-def test_a_broken_device_is_caught_through_all_of_it(code, capsys):
-    command = (*STRESS[:-1], BROKEN.format(deed=DEEDS[code]))
-    assert doctor("cpu", seconds=2, start=lambda: Child(command)) == 1
+def test_a_broken_device_is_found_by_the_command(code, capsys):
+    command = (*STRESS_COMMAND[:-1], BROKEN.format(deed=DEEDS[code]))
+    assert doctor_command("cpu", seconds=2, start=lambda: Child(command)) == 1
     out = capsys.readouterr().out
     assert re.search(r"\nnot healthy: \d+ findings?\n", out) and f"\n  {code}: " in out, out

@@ -1,4 +1,4 @@
-"The door: help and errors are light, short and right."
+"The command line: help and errors are fast, short and right."
 
 import json
 import os
@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+
+from ready_steady_go.commands import cli
+from ready_steady_go.spec.options import RunOptions, SpecFields, options_of
 
 HEAVY = ("torch", "torchvision", "timm", "transformers", "wandb", "pandas", "matplotlib", "numpy", "pynvml")
 REPORT = """
@@ -23,13 +26,14 @@ def rsg(*args, cwd=None, **env):
 
 
 def loaded(args, names=HEAVY):
-    "Which of these libraries a call of the command loads."
+    "Return which of these libraries a call of the command loads."
     done = subprocess.run([sys.executable, "-c", REPORT.format(args=args, heavy=names)], capture_output=True, text=True)
     return done.stdout.splitlines()[-1].removeprefix("loaded:").split()
 
 
 LIGHT = [["doctor", "--help"], ["check", "--help"], ["doctor", "--require", "x"]]
 LIGHT += [["compare", "--help"], ["compare", "nowhere.jsonl", "b.jsonl"], ["push", "--help"], ["pull", "--help"]]
+LIGHT += [["models", "--help"], ["suite", "--help"], ["report", "--help"], ["suite"], ["--fp16", "doctor"]]
 LIGHT += [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
 
 
@@ -40,13 +44,13 @@ def test_help_and_errors_load_nothing_heavy(args):
 
 
 WRONG = {
-    "no model": ([], "--model is missing"),
-    "an empty model": (["--model", ""], "a name is empty"),
+    "no model": ([], "no model given: add --model"),
+    "an empty model": (["--model", ""], "one name is empty"),
     "zero": (["--model", "resnet50", "--bs", "0"], "at least 1"),
     "dots": (["--model", "resnet50", "--bs", "8..64"], "not a batch size"),
-    "downwards": (["--model", "resnet50", "--bs", "64-8"], "write 8-64"),
+    "downwards": (["--model", "resnet50", "--bs", "64-8"], "use 8-64"),
     "negative batch": (["--model", "resnet50", "--bs", "-8"], "not a batch size"),
-    "two lengths": (["--model", "resnet50", "--n-seconds", "1", "--n-batches", "5"], "leave one out"),
+    "two lengths": (["--model", "resnet50", "--n-seconds", "1", "--n-batches", "5"], "mutually exclusive; use one"),
     "negative seconds": (["--model", "resnet50", "--n-seconds", "-1"], "--n-seconds"),
     "negative batches": (["--model", "resnet50", "--n-batches", "-1"], "--n-batches"),
     "negative run": (["--model", "resnet50", "--run-number", "-1"], "--run-number"),
@@ -61,7 +65,7 @@ WRONG = {
     "no soak": (["--model", "resnet50", "--soak", "0"], "--soak"),
     "a price below nothing": (["--model", "resnet50", "--usd-per-hour", "-1"], "--usd-per-hour"),
     "a price in words": (["--model", "resnet50", "--usd-per-hour", "cheap"], "--usd-per-hour"),
-    "an option before a command": (["--fp16", "doctor"], "--fp16: it says nothing to doctor"),
+    "an option before a command": (["--fp16", "doctor"], "--fp16: it has no effect before doctor"),
     "a rule without a number": (["doctor", "--require", "fp16>=lots"], "fp16"),
     "a rule with a typo": (["doctor", "--require", "helthy"], "did you mean 'healthy'"),
     "no table": (["check", "nowhere.csv"], "nowhere.csv"),
@@ -71,7 +75,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("args,words", WRONG.values(), ids=WRONG.keys())
-def test_a_mistake_is_answered_in_one_line(args, words, tmp_path):
+def test_a_mistake_is_an_error_of_one_line(args, words, tmp_path):
     done = rsg(*(args or ["--fp16"]), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -80,7 +84,7 @@ def test_a_mistake_is_answered_in_one_line(args, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_a_journal_is_left_alone(tmp_path):
+def test_a_file_that_is_no_journal_is_not_changed(tmp_path):
     (tmp_path / "notes.txt").write_text("milk")
     (tmp_path / "other.json").write_text('[{"model": "resnet50"}]\n')
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()}
@@ -91,7 +95,7 @@ def test_what_is_not_a_journal_is_left_alone(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to(tmp_path):
+def test_a_read_only_folder_is_an_error(tmp_path):
     tmp_path.chmod(0o500)
     done = rsg("--model", "resnet50", "--out", tmp_path / "x.jsonl")
     tmp_path.chmod(0o700)
@@ -99,7 +103,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     assert "cannot write there" in done.stderr
 
 
-# What only torch or timm can tell: answered before anything is built, so no progress and no journal.
+# Errors that need torch or timm: they come before anything is built, so there is no progress line and no journal.
 LATER = {
     "model": (["--model", "resnet5O"], "did you mean 'resnet50'"),
     "second model": (["--model", "test_resnet,resnet5O"], "did you mean 'resnet50'"),
@@ -111,7 +115,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("args,words", LATER.values(), ids=LATER.keys())
-def test_what_a_library_must_be_asked(args, words, tmp_path):
+def test_an_error_that_needs_a_library_is_one_line(args, words, tmp_path):
     done = rsg(*args, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert done.stderr.startswith("rsg: ") and words in done.stderr
@@ -119,9 +123,20 @@ def test_what_a_library_must_be_asked(args, words, tmp_path):
 
 
 def test_help_without_arguments():
+    "Without arguments rsg prints its help, at most 80 columns wide."
     assert rsg().stdout == rsg("--help").stdout
     assert rsg().returncode == 0
     assert max(map(len, rsg("--help", COLUMNS="80").stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command, cls", [([], SpecFields), ([], RunOptions), (["suite"], None)])
+def test_help_lists_each_option_under_its_heading(command, cls):
+    rows = options_of(cls) if cls else {name: options_of(RunOptions)[name] for name in cli.SUITE_FIELDS}
+    text = rsg(*command, "--help", COLUMNS="80").stdout
+    sections = dict(part.split(":\n", 1) for part in text.split("\n\n") if ":\n  -" in part)
+    assert [row.name for row in rows.values() if f"  {row.name} " not in sections[row.panel]] == []
+    order = [panel for panel in sections if panel in cli.PANELS]
+    assert order == sorted(order, key=cli.PANELS.index)
 
 
 def test_the_version_is_the_one_in_settings():

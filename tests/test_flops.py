@@ -1,4 +1,4 @@
-"FLOPs agree with what is published of the models, and cost nothing to ask again."
+"FLOPs agree with published numbers, and each model is counted once."
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.training.families import resolve
-from ready_steady_go.truth.flops import SHAPES, _forward_flops, counted, forward_flops, model_flops, named_forward_flops
+from ready_steady_go.truth.flops import SHAPES, _forward_flops, count_flops, forward_flops, model_flops, named_forward_flops
 
 # multiply-adds of one forward pass in units of 10^9: timm's results/benchmark-infer-*.csv, and the papers where they agree
 GMAC = {
@@ -24,7 +24,7 @@ def test_timm(name):
     assert named_forward_flops(name, family="timm") == forward_flops(resolve(Spec(model=name)))
 
 
-def test_what_does_not_matter_is_not_counted_again():
+def test_options_without_an_effect_do_not_count_again():
     spec = resolve(Spec(model="resnet50", bs=1))
     flops, counts = forward_flops(spec), _forward_flops.cache_info().misses
     for other in (dict(bs=512), dict(seed=1), dict(precision="bf16"), dict(mode="infer", fused=None), dict(n_gpus=8)):
@@ -33,28 +33,28 @@ def test_what_does_not_matter_is_not_counted_again():
     assert forward_flops(replace(spec, size=448)) == pytest.approx(4 * flops, rel=0.01)
 
 
-@pytest.mark.parametrize("name, gmac", [("repvgg_b3", 26.21), ("mobileone_s0", 0.275)])  # timm's results, which have them merged
+@pytest.mark.parametrize("name, gmac", [("repvgg_b3", 26.21), ("mobileone_s0", 0.275)])  # timm's results, with merged branches
 def test_merged_branches(name, gmac):
     spec = resolve(Spec(model=name))
     assert forward_flops(spec, merged=True) / 2e9 == pytest.approx(gmac, rel=0.01)
     assert forward_flops(spec) > 1.1 * forward_flops(spec, merged=True)
 
 
-def test_a_model_that_passes_weights_on(): assert forward_flops(resolve(Spec(model="vit_base_patch16_siglip_224"))) > 30e9
+def test_a_model_that_passes_weights_to_a_function(): assert forward_flops(resolve(Spec(model="vit_base_patch16_siglip_224"))) > 30e9
 
 
 def test_a_model_that_cannot_run_on_meta_is_unknown(monkeypatch):
     from ready_steady_go.training.families import timm as family
 
-    class Peeks(nn.Module):
+    class ReadsAValue(nn.Module):
         def __init__(self): super().__init__(); self.w = nn.Parameter(torch.ones(1))
         def forward(self, x): return x * self.w if x.sum().item() > 0 else x
 
-    monkeypatch.setattr(family, "_create", lambda spec: Peeks())
+    monkeypatch.setattr(family, "_create", lambda spec: ReadsAValue())
     assert forward_flops(resolve(Spec(model="resnet18", size=64))) is None
 
 
-def test_the_random_state_is_left_alone():
+def test_the_random_state_does_not_change():
     torch.manual_seed(7)
     state = torch.random.get_rng_state()
     forward_flops(resolve(Spec(model="test_vit")))
@@ -68,14 +68,14 @@ def test_recurrent_layers(layer, gates, layers, both):
     make = lambda: (nn.Sequential(nn.Linear(24, 16), layer(16, 8, layers, bidirectional=both, batch_first=True)), (torch.empty(2, 5, 24),))
     ways = 2 if both else 1
     weights = ways * gates * 8 * (16 + 8) + (layers - 1) * ways * gates * 8 * (8 * ways + 8)
-    assert counted(make) == 2 * 10 * (weights + inside[0].weight.numel())
+    assert count_flops(make) == 2 * 10 * (weights + inside[0].weight.numel())
 
 
 def test_packed_sequences():
     class Packed(nn.Module):
         def __init__(self): super().__init__(); self.rnn = nn.LSTM(16, 8)
         def forward(self, x): return self.rnn(nn.utils.rnn.PackedSequence(x, torch.tensor([3, 2, 1], device="cpu")))[0].data
-    try: flops = counted(lambda: (Packed(), (torch.empty(6, 16),)))
+    try: flops = count_flops(lambda: (Packed(), (torch.empty(6, 16),)))
     except NotImplementedError: pytest.skip("this torch has no packed LSTM on meta")
     assert flops == 2 * 6 * 4 * 8 * 24
 
@@ -93,7 +93,7 @@ def test_transformers(name, seq_len, gmac):
     ("llama-3.2-1b", 1.236e9), ("llama-3.2-3b", 3.21e9),
     ("llama-2-7b", 6.607e9), ("llama-2-13b", 12.85e9), ("mistral-7b", 7.11e9), ("qwen2.5-0.5b", 0.494e9), ("qwen2.5-1.5b", 1.54e9),
 ])  # fmt: skip
-def test_a_decoder_is_worth_two_flops_a_parameter(name, params):
+def test_a_decoder_has_two_flops_per_parameter(name, params):
     assert SHAPES[name].flops(1) / 2 == pytest.approx(params, rel=0.01)
 
 
@@ -102,10 +102,10 @@ def test_a_recurrent_language_model():
     assert words == 2 * 4 * (1024 + 1024) * 1024 + 2 * 1024 * 33279
 
 
-NOBODY = [("nobody", "timm"), ("t5-small", "hf"), ("bert-base", "hf"), ("nlayers=1", "lstm"), ("x", "abacus"), ("", "")]
+UNKNOWN = [("no_such_model", "timm"), ("t5-small", "hf"), ("bert-base", "hf"), ("nlayers=1", "lstm"), ("x", "abacus"), ("", "")]
 
 
-@pytest.mark.parametrize("model, family", NOBODY)
+@pytest.mark.parametrize("model, family", UNKNOWN)
 def test_unknown_is_none(model, family): assert named_forward_flops(model, family=family) is None
 
 

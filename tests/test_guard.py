@@ -1,4 +1,4 @@
-"The guard refuses what cannot be, accepts what was measured, and says what it cannot know."
+"The guard refuses impossible results, accepts measured ones, and leaves the others unknown."
 
 import csv
 import io
@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 
 from ready_steady_go.spec.errors import UserError
-from ready_steady_go.truth.guard import COLUMNS, check, judge, verdict_fields
+from ready_steady_go.truth.guard import judge, verdict_fields
+from ready_steady_go.truth.published import TABLE_COLUMNS, check_table
 
 PUBLISHED = Path(__file__).parent / "data/published_throughput.csv"
 ROWS = list(csv.DictReader(PUBLISHED.open()))
 
 
-def judged(rows, tmp_path, columns=COLUMNS):
-    "What `check` says of these rows, as JSON, by id."
-    text, said = io.StringIO(newline=""), []
+def judged(rows, tmp_path, columns=TABLE_COLUMNS):
+    "Return the verdicts of `check_table` on these rows, by id."
+    text, lines = io.StringIO(newline=""), []
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore")
     writer.writeheader(), writer.writerows(rows)
     (tmp_path / "rows.csv").write_text(text.getvalue())
-    code = check(str(tmp_path / "rows.csv"), as_json=True, out=said.append)
-    said = [json.loads(line) for line in said]
-    assert code == any(r["plausible"] is False for r in said)
-    return {r["id"]: r for r in said}
+    code = check_table(str(tmp_path / "rows.csv"), as_json=True, out=lines.append)
+    found = [json.loads(line) for line in lines]
+    assert code == any(v["plausible"] is False for v in found)
+    return {v["id"]: v for v in found}
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +46,20 @@ def test_why(verdicts):
     assert verdicts["rnn-p100sxm2-train"]["tflops"] == pytest.approx(139.4, abs=0.1)
 
 
-def test_somebody_elses_verdict_is_not_read(verdicts, tmp_path):
-    lies = [row | dict(plausible="no" if row["plausible"] == "yes" else "yes", why="because") for row in ROWS]
-    assert judged(lies, tmp_path, list(ROWS[0])) == verdicts
+def test_an_authors_own_verdict_is_not_read(verdicts, tmp_path):
+    wrong = [row | dict(plausible="no" if row["plausible"] == "yes" else "yes", why="because") for row in ROWS]
+    assert judged(wrong, tmp_path, list(ROWS[0])) == verdicts
     assert judged(ROWS[::-1], tmp_path) == verdicts
 
 
 def row(id, gpu, model, value, *, family="timm", n_gpus=1, mode="train", precision="fp16", unit="samples/s", source="a source", **more):
-    "A row of our own invention."
+    "Return a row with invented values."
     about = dict(family=family, n_gpus=n_gpus, mode=mode, precision=precision, unit=unit, source=source)
     return dict(id=id, gpu=gpu, model=model, value=value) | about | more
 
 
 LM = "nlayers=2 emb=1500 hid=1500 vocab=10000 tied"
-OF_THE_KIND = {  # plausible: rows
+INVENTED = {  # plausible: rows
     True: [
         row("matmul-heavy", "NVIDIA H100 80GB HBM3", "llama-2-7b", 10_500, family="hf", precision="bf16", unit="tokens/s", seq_len=4096),
         row("highest-known", "NVIDIA GeForce RTX 5090", "repvgg_b3", 4010.91, mode="infer", image_size=224),
@@ -90,7 +91,7 @@ OF_THE_KIND = {  # plausible: rows
         row("forward-too-fast", "H100 PCIe", "resnet18", 33_000, mode="infer", image_size=224, batch_size=64, source="unread"),
         row("zero", "H200", "resnet18", 0), row("negative", "NVIDIA H200", "resnet18", -5), row("nan", "NVIDIA H200", "resnet18", "nan"),
         row("inf", "NVIDIA H200", "resnet18", "inf"),
-        row("nobody-is-that-fast", "Toy GPU 3000", "resnet50", 1e9, image_size=224),
+        row("faster-than-any-card", "Toy GPU 3000", "resnet50", 1e9, image_size=224),
     ],
     None: [
         row("no-card", "Toy GPU 3000", "resnet50", 100), row("laptop", "NVIDIA GeForce RTX 4090 Laptop GPU", "resnet50", 100),
@@ -102,22 +103,22 @@ OF_THE_KIND = {  # plausible: rows
         row("no-count", "NVIDIA H200", "resnet50", 100, n_gpus="some"), row("no-size", "NVIDIA H200", "resnet50", 100, image_size="big"),
     ],
 }  # fmt: skip
-BESIDE = [  # rows that some of the above are compared with
+COMPARED_WITH = [  # rows that some of the above are compared with
     row("one", "H200", "resnet18", 3000, image_size=224, batch_size=64, source="scaling"),
     row("whole-step", "H100 PCIe", "resnet18", 6000, image_size=224, batch_size=64, source="unread"),
 ]
 
 
-def test_rows_of_the_same_kind(tmp_path):
-    found = judged([r for rows in OF_THE_KIND.values() for r in rows] + BESIDE, tmp_path)
-    wanted = {r["id"]: plausible for plausible, rows in OF_THE_KIND.items() for r in rows} | {r["id"]: True for r in BESIDE}
+def test_invented_rows(tmp_path):
+    found = judged([r for rows in INVENTED.values() for r in rows] + COMPARED_WITH, tmp_path)
+    wanted = {r["id"]: plausible for plausible, rows in INVENTED.items() for r in rows} | {r["id"]: True for r in COMPARED_WITH}
     assert {id: v["plausible"] for id, v in found.items()} == wanted
     assert all(v["why"] for id, v in found.items() if wanted[id] is not True)
     assert "Winograd" in found["winograd-too"]["why"]
     assert "looks like TF32" in found["tf32-as-fp32"]["why"]
 
 
-def test_rows_of_the_benchmark_itself_are_judged_by_the_same_rules():
+def test_a_record_is_judged_by_the_same_rules():
     h = dict(forward_flops=10**12, mode="infer", precision="bf16", device_name="NVIDIA H200")
     for share, plausible in ((0.5, True), (0.99, True), (1.05, False), (100, False)):
         rate = share * 989.4
@@ -129,52 +130,52 @@ def test_rows_of_the_benchmark_itself_are_judged_by_the_same_rules():
 
 
 @pytest.mark.parametrize("column", ["id", "gpu", "n_gpus", "family", "model", "mode", "precision", "value", "unit"])
-def test_a_missing_column_is_named(column, tmp_path):
-    with pytest.raises(UserError, match=f"no column '{column}'") as error: judged(ROWS, tmp_path, [c for c in COLUMNS if c != column])
+def test_an_error_names_the_missing_column(column, tmp_path):
+    with pytest.raises(UserError, match=f"no column '{column}'") as error: judged(ROWS, tmp_path, [c for c in TABLE_COLUMNS if c != column])
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("data, said", [
+@pytest.mark.parametrize("data, message", [
     (b"", "empty"), (b"\xef\xbb\xbf", "empty"), (b"\xff\xd8\xff\xe0\x00\x10JFIF", "UTF-8"), (b"id\0,gpu", "not text"),
-    (b"hello", "no column 'id'"), (b"{}", "no column"), (",".join(COLUMNS).encode(), "no row"),
+    (b"hello", "no column 'id'"), (b"{}", "no column"), (",".join(TABLE_COLUMNS).encode(), "no row"),
 ])  # fmt: skip
-def test_a_file_that_is_no_table(data, said, tmp_path):
+def test_a_file_that_is_no_table(data, message, tmp_path):
     (tmp_path / "t.csv").write_bytes(data)
-    with pytest.raises(UserError, match=said): check(str(tmp_path / "t.csv"))
+    with pytest.raises(UserError, match=message): check_table(str(tmp_path / "t.csv"))
 
 
 def test_a_ragged_row_is_unknown(tmp_path):
-    (tmp_path / "t.csv").write_text(",".join(COLUMNS) + "\nshort,Tesla T4\n" + "x," * 40 + "\n")
-    said = []
-    assert check(str(tmp_path / "t.csv"), as_json=True, out=said.append) == 0
-    assert [json.loads(line)["plausible"] for line in said] == [None, None]
+    (tmp_path / "t.csv").write_text(",".join(TABLE_COLUMNS) + "\nshort,Tesla T4\n" + "x," * 40 + "\n")
+    lines = []
+    assert check_table(str(tmp_path / "t.csv"), as_json=True, out=lines.append) == 0
+    assert [json.loads(line)["plausible"] for line in lines] == [None, None]
 
 
 def test_a_long_name_is_cut(tmp_path):
-    said = []
-    text = ",".join(COLUMNS[:9]) + f"\n{'x' * 100},Tesla T4,1,hf,gpt2,train,fp16,3,samples/s\n"
+    lines = []
+    text = ",".join(TABLE_COLUMNS[:9]) + f"\n{'x' * 100},Tesla T4,1,hf,gpt2,train,fp16,3,samples/s\n"
     (tmp_path / "t.csv").write_text(text)
-    check(str(tmp_path / "t.csv"), out=said.append)
-    assert said[1].startswith("x" * 40 + "...") and max(map(len, said)) <= 80
+    check_table(str(tmp_path / "t.csv"), out=lines.append)
+    assert lines[1].startswith("x" * 40 + "...") and max(map(len, lines)) <= 80
 
 
 def test_the_table_is_80_columns_wide(capsys):
-    assert check(str(PUBLISHED)) == 1
+    assert check_table(str(PUBLISHED)) == 1
     out, err = capsys.readouterr()
     assert max(map(len, out.splitlines())) <= 80 and "REFUSED" in out and err == "34 rows: 28 ok, 6 refused, 0 unknown\n"
 
 
 def test_a_control_character_does_not_reach_the_terminal(tmp_path):
-    said = []
+    lines = []
     red = "\x1b[31mred,Tesla\x1b T4,1,hf,gpt2,train,fp16,3,\x07"
     (tmp_path / "t.csv").write_text(f"id,gpu,n_gpus,family,model,mode,precision,value,unit\n{red}\n")
-    check(str(tmp_path / "t.csv"), out=said.append)
-    assert all(line.isprintable() for line in said)
+    check_table(str(tmp_path / "t.csv"), out=lines.append)
+    assert all(line.isprintable() for line in lines)
 
 
 def test_torch_is_not_loaded_without_a_timm_row(tmp_path):
     text = [line for line in PUBLISHED.read_text().splitlines() if ",timm," not in line]
     (tmp_path / "t.csv").write_text("\n".join(text))
-    code = "import sys; from ready_steady_go.truth.guard import check; check(sys.argv[1]); sys.exit('torch' in sys.modules)"
+    code = "import sys; from ready_steady_go.truth.published import check_table; check_table(sys.argv[1]); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.csv")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

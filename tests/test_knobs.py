@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ready_steady_go.box.machine import Machine
-from ready_steady_go.commands.cli import _spelled_out
+from ready_steady_go.commands.cli import with_backend
 from ready_steady_go.run import bench as room
 from ready_steady_go.run.campaign import remembered
 from ready_steady_go.run.request import parse_knobs, understand
@@ -142,10 +142,10 @@ def test_what_can_work_is_let_through():
 
 
 def test_compile_alone_means_inductor():
-    assert _spelled_out(["--compile", "--fp16"]) == ["--compile", "inductor", "--fp16"]
-    assert _spelled_out(["--fp16", "--compile"]) == ["--fp16", "--compile", "inductor"]
+    assert with_backend(["--compile", "--fp16"]) == ["--compile", "inductor", "--fp16"]
+    assert with_backend(["--fp16", "--compile"]) == ["--fp16", "--compile", "inductor"]
     for typed in ["--compile", "eager"], ["--compile=eager", "--fp16"], ["--fp16"]:
-        assert _spelled_out(typed) == typed
+        assert with_backend(typed) == typed
     assert parse_knobs(dict(compile="inductor:Max", layout="Channels-Last")) == dict(compile="inductor:Max", layout="channels_last")
 
 

@@ -1,4 +1,4 @@
-"A module of one's own is a family: found from the current directory, refused in one line."
+"A user's module is a family: it is found in the current folder, and an error in it is one line."
 
 import json
 import os
@@ -28,7 +28,7 @@ def build(spec, device):
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    "A folder of its own to stand in, and no modules left over."
+    "Run each test in an empty folder, and forget the modules that it imported."
     before = {*sys.modules}
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -54,14 +54,14 @@ def test_a_module_in_a_package(here):
     with pytest.raises(UserError, match="did you mean 'own_package.nets:small'"): resolve(Spec(model="own_package.nets:smalll"))
 
 
-def test_it_may_complete_the_spec(here):
+def test_a_module_may_complete_the_spec(here):
     text = "from dataclasses import replace\ndef complete(spec): return replace(spec, seq_len=spec.seq_len or 7)\n"
     (here / "own_complete.py").write_text(MINE + text)
     assert resolve(Spec(model="own_complete:x")).seq_len == 7
     assert resolve(Spec(model="own_complete:x", seq_len=9)).seq_len == 9
 
 
-def test_a_file_here_takes_no_librarys_place(here):
+def test_a_file_here_never_replaces_a_library(here):
     (here / "timm.py").write_text("raise SystemExit('this is not timm')")
     (here / "json.py").write_text("raise SystemExit('this is not json')")
     assert resolve(Spec(model="resnet18")).family == "timm"
@@ -85,9 +85,9 @@ def test_a_mistake_is_one_line(here, text, words):
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_workload_is_refused(here):
+def test_a_build_that_returns_no_workload_is_refused(here):
     (here / "own_other.py").write_text("def build(spec, device): return 3")
-    with pytest.raises(UserError, match="returned a int"): load_family("own_other").build(Spec(model="tiny"), "cpu")
+    with pytest.raises(UserError, match="returned int"): load_family("own_other").build(Spec(model="tiny"), "cpu")
 
 
 def test_an_error_in_build_is_a_record(here):

@@ -1,4 +1,4 @@
-"The price from a provider of our own: right where it can be had, a plain line where it cannot, in time, and the key nowhere."
+"The price from a test provider: correct if there is one, one plain line if not, in time, and never a word of the key."
 
 import json
 import os
@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ready_steady_go.box.price import SECRETS, Price, find_price
+from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.parse import parse_usd
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "k3y-planted-0123456789abcdef"
@@ -24,7 +26,7 @@ RUNPOD = dict(id="xede", machineId="s194", adjustedCostPerHr=0.69, costPerHr="0.
 
 
 class Server(ThreadingHTTPServer):
-    "Answers what its path says, or what it was told to answer."
+    "A provider that answers each request with the given function."
 
     daemon_threads = True
 
@@ -54,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve():
-    "A function that starts a server with an answer."
+    "Return a function that starts a server with an answer."
     servers = []
     def start(answer):
         servers.append(Server(answer))
@@ -70,7 +72,7 @@ def runpod(server, **more): return dict(RSG_RUNPOD_URL=server.url + "/", RUNPOD_
 
 
 def ask(env, timeout_s=2.0, **more):
-    "The price, which came in time and without the key."
+    "Return the price; check that it came in time and without the key."
     began = time.monotonic()
     found = find_price(None, env=env, proc1=more.pop("proc1", NOWHERE), timeout_s=timeout_s)
     assert time.monotonic() - began < timeout_s + IN_TIME_S
@@ -102,22 +104,22 @@ def test_runpod_without_a_savings_plan(serve):
     assert (found.usd_per_hour, found.price_kind) == (0.74, "spot")
 
 
-def test_what_was_typed_comes_first(serve):
+def test_a_typed_price_comes_first(serve):
     server = serve(lambda on: on.say(VAST))
     found = find_price(0.5, env=vast(server), proc1=NOWHERE)
     assert (found.usd_per_hour, found.source, server.asked) == (0.5, "typed", [])
 
 
-def test_the_first_process_knows_what_an_ssh_session_does_not(serve, tmp_path):
+def test_an_ssh_session_reads_the_variables_of_the_first_process(serve, tmp_path):
     server = serve(lambda on: on.say(VAST))
     proc1 = tmp_path / "environ"
     proc1.write_bytes(f"PATH=/bin\0CONTAINER_ID=883\0CONTAINER_API_KEY={KEY}\0".encode() + b"ODD=\xff\0")
     assert ask(dict(RSG_VAST_URL=server.url), proc1=proc1).usd_per_hour == 0.2315
-    assert ask({}, proc1=tmp_path) == Price()  # which cannot be read
+    assert ask({}, proc1=tmp_path) == Price()  # a folder cannot be read
 
 
 def drip(on):
-    "A byte now and then, for ever."
+    "Send a byte now and then, for ever."
     on.send_response(200)
     on.end_headers()
     while True:
@@ -127,7 +129,7 @@ def drip(on):
 
 
 def drip_headers(on):
-    "The same, before the body begins."
+    "Send a byte of the headers now and then, for ever."
     while True:
         on.wfile.write(b"H")
         on.wfile.flush()
@@ -152,13 +154,13 @@ WRONG = dict(
     a_list=(lambda on: on.say([VAST]), "no record of this box"),
     instances_is_null=(lambda on: on.say({"instances": None}), "no record of this box"),
     instances_is_a_list=(lambda on: on.say({"instances": [VAST]}), "no record of this box"),
-    no_price=(lambda on: on.say({"instances": {}}), "gives no price"),
-    nan=(lambda on: on.say(VAST | dict(dph_total=float("nan"))), "gives no price"),
-    infinite=(lambda on: on.say(b'{"dph_total": 1e999}'), "gives no price"),
-    negative=(lambda on: on.say(VAST | dict(dph_total=-0.1)), "gives no price"),
-    true=(lambda on: on.say(VAST | dict(dph_total=True)), "gives no price"),
-    a_dict=(lambda on: on.say(VAST | dict(dph_total={"usd": 1})), "gives no price"),
-    endless=(lambda on: on.say(b" " * 2**22), "did not come to an end"),
+    no_price=(lambda on: on.say({"instances": {}}), "has no price"),
+    nan=(lambda on: on.say(VAST | dict(dph_total=float("nan"))), "has no price"),
+    infinite=(lambda on: on.say(b'{"dph_total": 1e999}'), "has no price"),
+    negative=(lambda on: on.say(VAST | dict(dph_total=-0.1)), "has no price"),
+    true=(lambda on: on.say(VAST | dict(dph_total=True)), "has no price"),
+    a_dict=(lambda on: on.say(VAST | dict(dph_total={"usd": 1})), "has no price"),
+    endless=(lambda on: on.say(b" " * 2**22), "did not finish its answer"),
 )
 
 
@@ -169,17 +171,17 @@ def test_a_wrong_answer_is_a_note(serve, name, provider):
     found = ask(provider(serve(answer)))
     if provider is runpod and name.startswith("instances"): note = ""
     assert found.usd_per_hour is None and found.source is None and not found.more
-    assert note in found.note and found.note.endswith("; give --usd-per-hour") and "\n" not in found.note and len(found.note) < 120
+    assert note in found.note and found.note.endswith("; add --usd-per-hour") and "\n" not in found.note and len(found.note) < 120
 
 
 @pytest.mark.parametrize("answer", [lambda on: time.sleep(LATE_S), drip, drip_headers], ids=["silent", "dripping", "dripping headers"])
-def test_a_slow_answer_is_not_waited_for(serve, answer):
+def test_a_slow_answer_does_not_delay_the_run(serve, answer):
     found = ask(vast(serve(answer)), timeout_s=0.3)
     assert found.usd_per_hour is None
-    assert any(why in found.note for why in ("within 0.3 s", "did not answer in time", "did not come to an end"))
+    assert any(why in found.note for why in ("within 0.3 s", "did not answer in time", "did not finish its answer"))
 
 
-def test_an_answer_that_never_ends_is_given_up(serve):
+def test_the_thread_of_an_endless_answer_ends(serve):
     before = set(threading.enumerate())
     ask(vast(serve(drip)), timeout_s=0.2)
     (asking,) = [t for t in set(threading.enumerate()) - before if t.name == "rsg-price"] or [None]
@@ -187,12 +189,12 @@ def test_an_answer_that_never_ends_is_given_up(serve):
     assert asking is None or not asking.is_alive()
 
 
-def test_a_name_server_that_hangs(monkeypatch):
+def test_a_hanging_name_server(monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *args, **more: time.sleep(LATE_S))
     assert "within 0.3 s" in ask(dict(CONTAINER_ID="883", CONTAINER_API_KEY=KEY), timeout_s=0.3).note
 
 
-def test_nobody_listens(serve):
+def test_an_unreachable_server(serve):
     server = serve(lambda on: None)
     env = vast(server)
     server.shutdown(), server.server_close()
@@ -200,14 +202,14 @@ def test_nobody_listens(serve):
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_a_redirect_does_not_take_the_key_along(serve, code):
+def test_a_redirect_does_not_get_the_key(serve, code):
     other = serve(lambda on: on.say(VAST))
     moved = other.url.replace("127.0.0.1", "localhost") + "/instances/883/"
     found = ask(vast(serve(lambda on: on.say(b"", code, Location=moved))))
     assert found.usd_per_hour is None and f"answered {code}" in found.note and other.asked == []
 
 
-def test_a_proxy_does_not_see_the_key(serve, monkeypatch):
+def test_a_proxy_does_not_get_the_key(serve, monkeypatch):
     proxy = serve(lambda on: on.say(VAST))
     server = serve(lambda on: on.say(VAST))
     for name in ("http_proxy", "all_proxy"): monkeypatch.setenv(name, proxy.url)
@@ -223,35 +225,35 @@ def test_no_key(serve):
 
 
 @pytest.mark.parametrize("key", [KEY + "\nX: y", KEY + "é", KEY + " " + KEY])
-def test_a_key_that_is_none_is_not_sent_and_not_said(serve, key):
+def test_an_impossible_key_is_neither_sent_nor_printed(serve, key):
     server = serve(lambda on: on.say(VAST))
     found = ask(vast(server, CONTAINER_API_KEY=key))
     assert "is not a key" in found.note and server.asked == []
 
 
-def test_a_key_with_a_line_end_is_the_key_without(serve):
+def test_a_line_end_after_the_key_is_removed(serve):
     assert ask(vast(serve(lambda on: on.say(VAST)), CONTAINER_API_KEY=KEY + "\n")).usd_per_hour == 0.2315
 
 
-def test_a_number_of_a_box_stays_inside_its_path(serve):
+def test_the_number_of_a_box_is_quoted_in_the_address(serve):
     server = serve(lambda on: on.say(VAST))
     ask(vast(server, CONTAINER_ID="../../users?x=1#"))
     assert server.asked[0][0] == "/instances/..%2F..%2Fusers%3Fx%3D1%23/"
 
 
-def test_a_key_among_the_facts_is_dropped(serve):
+def test_a_fact_that_contains_the_key_is_dropped(serve):
     found = ask(vast(serve(lambda on: on.say(VAST | dict(geolocation=f"at {KEY}", machine_id="a\nb")))))
     assert found.usd_per_hour == 0.2315 and not {"geolocation", "machine_id"} & set(found.more)
 
 
-def test_nothing_is_printed_or_imported_too_early(serve):
-    "In a process of its own: no output of any kind holds the key, and what is heavy is imported by who asks."
+def test_the_key_is_not_printed_and_heavy_modules_load_late(serve):
+    "In a new process: no output contains the key, and network modules are imported only when a provider is asked."
     code = """
 import sys
-from ready_steady_go.box.price import price
+from ready_steady_go.box.price import find_price
 assert not {"urllib.request", "http.client", "ssl", "torch"} & set(sys.modules)
 from pathlib import Path
-print(price(None, proc1=Path("/nowhere")))
+print(find_price(None, proc1=Path("/nowhere")))
 """
     for answer in (echo, lambda on: on.wfile.write(KEY.encode() + b"\r\n\r\n"), lambda on: on.say(VAST)):
         env = {k: v for k, v in os.environ.items() if k not in SECRETS} | vast(serve(answer))
@@ -259,5 +261,18 @@ print(price(None, proc1=Path("/nowhere")))
         assert done.returncode == 0 and not done.stderr and KEY not in done.stdout, done.stderr
 
 
-def test_the_keys_are_named_for_the_child_to_go_without():
+def test_the_keys_are_withheld_from_the_child():
     assert {"CONTAINER_API_KEY", "RUNPOD_API_KEY", "WANDB_API_KEY"} <= set(SECRETS)
+
+
+def test_a_typed_price_is_read():
+    assert [parse_usd(text) for text in ("0", ".5", "2.", "$ 1.5", " 3 ", "$0.35")] == [0, 0.5, 2, 1.5, 3, 0.35]
+
+
+@pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "1e3", "1_0", "0.35 EUR", "٣", "1,000.5"])
+def test_a_wrong_price_names_the_option(text):
+    with pytest.raises(UserError, match="--usd-per-hour"): parse_usd(text)
+
+
+def test_a_decimal_comma_gets_a_suggestion():
+    with pytest.raises(UserError, match="did you mean 0.29"): parse_usd("0,29")

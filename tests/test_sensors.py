@@ -1,4 +1,4 @@
-"The real nvidia-ml-py, on a libnvidia-ml.so.1 of our own that plays every kind of box."
+"The real nvidia-ml-py on a fake libnvidia-ml.so.1, which plays every kind of box."
 
 import json
 import os
@@ -15,41 +15,41 @@ from ready_steady_go.box import sensors
 ROOT = Path(__file__).resolve().parent.parent
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 pytestmark = [
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the fake library is found by the loader of Linux"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only the loader of Linux finds the fake library"),
     pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the fake libnvidia-ml.so.1 with"),
 ]
 
-# One process plays many boxes: the library reads the environment at every question.
+# One process plays many boxes: the fake library reads the environment at every call.
 PLAY = """
 import json, os, sys, time
 from dataclasses import asdict
 from ready_steady_go.box.machine import gpu_lost, nvidia_driver
-from ready_steady_go.box.sensors import Meter, Sampler, facts, open_gpu, summary
+from ready_steady_go.box.sensors import Meter, Sampler, open_gpu, read_facts, summarise_load
 from ready_steady_go.truth.health import health
 
 def play(box):
     for name in ("FAKE_NVML_0", "FAKE_NVML_1", "FAKE_NVML_INIT"): os.environ.pop(name, None)
     os.environ.update(box["env"])
     gpu = open_gpu(box["where"])
-    before = facts(gpu)
+    before = read_facts(gpu)
     with Sampler(gpu, every_s=0.002) as sampler:
         until = time.monotonic() + (0 if gpu is None else 0.5)
         while len(sampler.samples) < 8 and time.monotonic() < until: time.sleep(0.002)
-    load, after = summary(sampler.stop()), facts(gpu)
+    load, after = summarise_load(sampler.stop()), read_facts(gpu)
     meter = Meter(gpu, every_s=0.01).start()
     time.sleep(0 if gpu is None else 0.03)
     joules, how = meter.stop()
-    said = dict(findings=health(before, load, after), before=before and asdict(before), load=asdict(load), joules=joules, how=how,
+    seen = dict(findings=health(before, load, after), before=before and asdict(before), load=asdict(load), joules=joules, how=how,
         opened=gpu is not None, lost=gpu_lost(), driver=nvidia_driver(), samples=len(sampler.samples), torch="torch" in sys.modules)
     if gpu: gpu.close()
-    return said
+    return seen
 
 for line in sys.stdin: print(json.dumps(play(json.loads(line))), flush=True)
 """
 
 
 def box(gpu="", *, other=None, init=None, where="0000:01:00.0", library="new", **expect):
-    "A box and what must be said of it. Whatever is not named is a healthy GPU's."
+    "Return a box and what must be found on it. The fake library's defaults are a healthy GPU's."
     env = {"FAKE_NVML_0": gpu}
     if other is not None: env["FAKE_NVML_1"] = other
     if init is not None: env["FAKE_NVML_INIT"] = str(init)
@@ -59,14 +59,14 @@ def box(gpu="", *, other=None, init=None, where="0000:01:00.0", library="new", *
 EVERYTHING = """limit limit_default limit_max power gen_max width_max gen width clock_max1 clock_max2 clock1 clock2 temperature0 threshold1
     persistence ecc_mode ecc ecc_ever reasons busy used gen_card energy mig rows_failed pages_pending"""
 
-# The findings are compared as a whole: those that must be there, and no other.
+# All findings of a box: those named here, and no others.
 BOXES = dict(
     healthy=box(),
     limited=box("limit=250000", findings=["power_limit"], power_limit_w=250.0, power_limit_default_w=350.0),
     limited_a_little=box("limit=345000"),
     at_its_power_limit=box("reasons=0x4 power=349000 clock1=1500", sm_clock_mhz=1500),
     capped_in_bursts=box("reasons=0x4 power=200000 clock1=1500"),
-    at_its_limit_and_does_not_say_so=box("reasons=0 power=345000 clock1=1500"),
+    at_its_limit_without_a_reason=box("reasons=0 power=345000 clock1=1500"),
     hot_hardware=box("reasons=0x48 temperature0=92", findings=["throttle_thermal"], temperature_c=92),
     hot_software=box("reasons=0x24", findings=["throttle_thermal"]),
     power_brake=box("reasons=0x88", findings=["throttle_power_brake"]),
@@ -77,15 +77,15 @@ BOXES = dict(
     idle_all_the_time=box("gen=1 width=1 reasons=0x1 clock1=210 power=20000", n_samples=0),
     narrow_slot=box("width=4 width_max=4 gen=3 gen_max=3", pcie_gen_card=4),
     ecc_errors=box("ecc=2 ecc_ever=3", findings=["ecc"], ecc_uncorrected=2, ecc_uncorrected_ever=3),
-    ecc_errors_long_ago=box("ecc_ever=1", findings=["ecc"], text="watch whether"),
-    ecc_errors_now=box("ecc=0,1 ecc_ever=0,1", findings=["ecc"], text="1 of them during this run"),
+    ecc_errors_long_ago=box("ecc_ever=1", findings=["ecc"], text="else watch the count"),
+    ecc_errors_now=box("ecc=0,1 ecc_ever=0,1", findings=["ecc"], text="1 during this run"),
     no_ecc=box("ecc_mode=!3 ecc=!3 ecc_ever=!3", ecc_mode=None, ecc_uncorrected=None, power_limit_w=350.0),
     ecc_off=box("ecc_mode=0 ecc=!3 ecc_ever=!3", ecc_mode=False),
     rows_to_replace=box("rows_pending=1 rows_failed=0", findings=["memory_repair"], repair_pending=True),
     rows_not_replaced=box("rows_failed=1", findings=["memory_repair"]),
     memory_in_use=box("used=3221225472", findings=["memory_in_use"], text="3.0 GiB", mem_used_bytes=3 * 2**30),
     low_clocks=box("clock1=1200 power=150000 reasons=0", findings=["low_clocks"], sm_clock_max_mhz=2000),
-    fixed_clocks=box("clock1=1200 power=150000 reasons=0x2", findings=["low_clocks"], text="nvidia-smi -rac"),
+    fixed_clocks=box("clock1=1200 power=150000 reasons=0x2", findings=["low_clocks"], text="but by fixed clocks; run nvidia-smi -rac"),
     lost_in_the_middle=box("dead_after=80", findings=["gpu_lost"], lost=True, before_lost=False),
     lost_before=box("dead_after=0", findings=["gpu_lost"], lost=True, power_limit_w=None),
     no_driver=box(init=9, opened=False, driver=None),
@@ -112,8 +112,8 @@ BOXES = dict(
 
 
 @pytest.fixture(scope="session")
-def said(tmp_path_factory):
-    "What is said of each box; each library is a process of its own."
+def seen(tmp_path_factory):
+    "Return the readings and findings of each box; each library has its own process."
     folder, answers = tmp_path_factory.mktemp("nvml"), {}
     for library in ("new", "old", "none"):
         place = folder / library
@@ -133,47 +133,47 @@ def said(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_a_box(said, name):
-    told, expect = said[name], dict(BOXES[name][2])
-    assert [finding["code"] for finding in told["findings"]] == expect.pop("findings", [])
-    assert told["opened"] == expect.pop("opened", True)
-    assert told["driver"] == expect.pop("driver", "999.1")
-    assert told["lost"] == expect.pop("lost", False)
-    assert not told["torch"]
-    if "text" in expect: assert expect.pop("text") in told["findings"][0]["text"]
-    if "before_lost" in expect: assert told["before"]["lost"] == expect.pop("before_lost")
+def test_box(seen, name):
+    found, expect = seen[name], dict(BOXES[name][2])
+    assert [finding["code"] for finding in found["findings"]] == expect.pop("findings", [])
+    assert found["opened"] == expect.pop("opened", True)
+    assert found["driver"] == expect.pop("driver", "999.1")
+    assert found["lost"] == expect.pop("lost", False)
+    assert not found["torch"]
+    if "text" in expect: assert expect.pop("text") in found["findings"][0]["text"]
+    if "before_lost" in expect: assert found["before"]["lost"] == expect.pop("before_lost")
     for key, value in expect.items():
-        (where,) = [part for part in (told, told["load"], told["before"]) if key in part][:1]
+        (where,) = [part for part in (found, found["load"], found["before"]) if key in part][:1]
         assert where[key] == value, key
 
 
-def test_a_finding_is_one_plain_line(said):
-    texts = [finding["text"] for told in said.values() for finding in told["findings"]]
-    assert texts and all(len(text) < 160 and "\n" not in text and "None" not in text for text in texts)
+def test_a_finding_is_one_short_line(seen):
+    texts = [finding["text"] for found in seen.values() for finding in found["findings"]]
+    assert texts and not [text for text in texts if len(text) >= 160 or "\n" in text or "None" in text]
 
 
-def test_integrated_energy_is_power_times_time(said):
-    assert 340 * 0.03 <= said["energy_integrated"]["joules"] < 340 * 2
+def test_integrated_energy_is_power_times_time(seen):
+    assert 340 * 0.03 <= seen["energy_integrated"]["joules"] < 340 * 2
 
 
-def test_a_lost_gpu_is_not_asked_again_by_the_sampler(said):
-    assert 1 <= said["lost_in_the_middle"]["samples"] < 8
-    assert said["lost_before"]["samples"] == 1
+def test_the_sampler_stops_at_a_lost_gpu(seen):
+    assert 1 <= seen["lost_in_the_middle"]["samples"] < 8
+    assert seen["lost_before"]["samples"] == 1
 
 
-def test_no_gpu_costs_no_samples(said):
-    assert said["no_driver"]["samples"] == 0 and said["no_driver"]["before"] is None
+def test_there_are_no_samples_without_a_gpu(seen):
+    assert seen["no_driver"]["samples"] == 0 and seen["no_driver"]["before"] is None
 
 
-def test_a_driver_that_hangs_is_not_waited_for(monkeypatch):
+def test_stop_does_not_wait_for_a_driver_that_hangs(monkeypatch):
     class Stuck:
-        "Answers once, and then not for a while."
+        "A GPU that returns three values, then hangs."
         nvml, lost, asked = None, False, 0
         def ask(self, what, *args):
             self.asked += 1
             if self.asked > 3: time.sleep(30)
 
-    monkeypatch.setattr(sensors, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(sensors, "JOIN_TIMEOUT_S", 0.05)
     began = time.monotonic()
     assert sensors.Sampler(Stuck()).start().stop() == []
     assert time.monotonic() - began < 20

@@ -55,6 +55,7 @@ def write_sources():
         processed = adapter.process_notebooks()
     listed, site = adapter.write_pages(processed, SOURCE / "api", base_url())
     parts = dict(commands=reference.command_reference, errors=reference.error_reference, suites=reference.suites)
+    parts["findings"] = reference.findings_table
     parts["modules"] = lambda: api_index(listed)
     for name, page in COPIES.items(): shutil.copy(ROOT / name, SOURCE / page)
     plots.draw(SOURCE / "plots")

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,7 +111,7 @@ def raised(kinds=("UserError", "CannotWrite", "NothingToMeasure", "RuntimeError"
 
 
 def finding_codes():
-    "The codes of all findings that the package can make, with the modules that make them."
+    "Return the codes of all findings that the package can make, each with the modules that make it."
     found = {}
     for module, tree in modules().items():
         for node in ast.walk(tree):
@@ -119,16 +120,32 @@ def finding_codes():
 
 
 def codes_at(node):
-    "The codes that are spelled out at one node: `dict(code=...)`, `found(\"...\", ...)`, `{\"code\": ...}`, and the sensors' rules."
+    "Yield the codes at one node: `dict(code=...)`, `{\"code\": ...}`, `finding(\"...\")`, and the keys of a table that ends in `_RULES`."
     if isinstance(node, ast.Call):
         given = (k.value for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant))
         yield from (value.value for value in given if isinstance(value.value, str))
         first = node.args[0] if node.args else None
-        if getattr(node.func, "id", None) in ("found", "finding", "_finding") and isinstance(first, ast.Constant): yield first.value
+        if getattr(node.func, "id", None) in ("found", "finding") and isinstance(first, ast.Constant): yield first.value
     if isinstance(node, ast.Dict):
         yield from (v.value for k, v in zip(node.keys, node.values) if getattr(k, "value", None) == "code" and isinstance(v, ast.Constant))
-    if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "RULES" and isinstance(node.value, ast.Call):
+    if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "").endswith("_RULES") and isinstance(node.value, ast.Call):
         yield from (k.arg for k in node.value.keywords if k.arg)
+
+
+# Words of a remedy that are typed: commands, options and settings. Without code marks, the site would print -- as a dash.
+TYPED = re.compile(r"(?:rsg \w+ |docker run |nvidia-smi )?(?<!\w)--?[a-z][\w-]*(?: (?:\d\w*|cpu))?|\brsg doctor\b|\b[A-Z_]+=\d+")
+EXAMPLES = dict(longer="--n-seconds 30 (for slow steps, --n-batches 12)")  # of the numbers that remedies name
+
+
+def findings_table():
+    "Return the table of all findings as Markdown."
+    from ready_steady_go.truth.findings import FINDINGS
+
+    lines = ["| code | severity | meaning | remedy |", "|---|---|---|---|"]
+    for code, row in FINDINGS.items():
+        meaning, remedy = (TYPED.sub(r"`\g<0>`", text) for text in (row.meaning, row.remedy.format(**EXAMPLES)))
+        lines.append(f"| `{code}` | {row.severity} | {meaning} | {remedy} |")
+    return "\n".join(lines)
 
 
 def error_reference():

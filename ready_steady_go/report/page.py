@@ -23,7 +23,7 @@ from .. import __version__
 from ..spec.errors import UserError, did_you_mean
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.sources import is_project
-from ..truth.guard import read_table
+from ..truth.published import read_table
 
 # %% ../../nbs/report/07d_page.ipynb #63d29aef
 FORMATS = ("html", "ipynb", "csv", "md", "png")

@@ -17,7 +17,8 @@ from .table import BOX, KINDS, MAKES_KEY, VERSIONS, plain, short_name
 from ..spec.options import needs_fused
 from ..spec.spec import Spec
 from ..store.record import SKIPPED_OOM, Record, comparison_key
-from ..truth.guard import precision_of, read_table, verdicts
+from ..truth.guard import precision_of
+from ..truth.published import read_table, verdicts
 
 # %% ../../nbs/report/07a_ranking.ipynb #9ffdbf4d
 RESULT, SOAK, LOOK, UNSTEADY, IMPOSSIBLE, OOM, FAILED = "result", "soak", "short look", "unsteady", "impossible", "out of memory", "failed"

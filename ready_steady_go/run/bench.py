@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
+from ..box.ceiling import CEILING_S, once_per_boot
 from ..box.machine import Machine, cpu_cores, cpu_wait_share, describe_machine, thread_times
 from ..box.sensors import Gpu, Meter, nvml_address, open_gpu, read_sample
-from ..box.stress import CEILING_S, arch_trouble, matmul_ceiling, once_per_boot
+from ..box.stress import arch_trouble, matmul_ceiling
 from ..spec.errors import UserError
 from ..spec.spec import Spec
 from ..store.record import Record, make_record
