@@ -319,7 +319,8 @@ def test_suites_are_listed_without_the_training_libraries(capsys):
     code, out, _ = rsg("rnn", "--list", "--json", capsys=capsys)
     assert [r["mode"] for r in json.loads(out)["runs"]] == ["train", "infer"]
     heavy = ("torch", "timm", "transformers", "wandb", "pandas", "matplotlib", "numpy")
-    program = f"import sys\nfrom ready_steady_go.commands.suite import list_suites\nlist_suites()\nprint([m for m in {heavy!r} if m in sys.modules])"
+    listing = "from ready_steady_go.commands.suite import list_suites\nlist_suites()"
+    program = f"import sys\n{listing}\nprint([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 

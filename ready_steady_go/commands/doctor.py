@@ -468,7 +468,7 @@ def doctor_command(
     if not MIN_LOAD_S <= seconds <= MAX_LOAD_S:
         raise UserError(f"--seconds {seconds:g}: expected {MIN_LOAD_S} to {MAX_LOAD_S} s")
     price = sources.price(usd_per_hour)
-    progress = lambda phase: screen.fleet(f"doctor  {phase}")
+    progress = lambda phase: screen.progress(f"doctor  {phase}")
     seen = examine(device, seconds, sources, start, progress, silent_s)
     report = make_report(seen, rules, price, sources.peak)
     screen.out(*([json.dumps(report)] if as_json else card(report)))

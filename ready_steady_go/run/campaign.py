@@ -69,7 +69,7 @@ def skipped_records(
     for bs in request.options.bs or [None]:
         yield make_record(replace(spec, bs=bs), machine, outcome=outcome, error=request.refused, **request.limits)
 
-# %% ../../nbs/run/06g_campaign.ipynb #934effce
+# %% ../../nbs/run/06g_campaign.ipynb #e26a5b77
 def keep_record(journal: Journal, record: Record) -> bool:
     "Append a record to the journal, or return False for a refusal that it has already. Raise a `RuntimeError` for a full disk."
     identity = lambda r: (r.outcome, r.key, r.bs, r.error)
@@ -138,7 +138,7 @@ def check_request(request: Request, runner: Runner) -> Request:
     except UserError as error:
         return replace(request, refused=str(error))
 
-# %% ../../nbs/run/06g_campaign.ipynb #b6f322b6
+# %% ../../nbs/run/06g_campaign.ipynb #724f1739
 KINDS = dict(cpu="a CPU", accelerator="an accelerator")
 
 
@@ -151,7 +151,7 @@ def check_requests(
     runner.check([])  # a missing device is no fault of a request
     kind = "cpu" if runner.machine.device == "cpu" else "accelerator"
     wanted = {i: request for i, request in enumerate(requests) if request.on in (None, kind)}
-    checked = {}
+    checked: dict[int, Request] = {}
     for i, request in wanted.items():
         if len(requests) > 1:
             progress(f"ready   checking run {len(checked) + 1} of {len(wanted)}")

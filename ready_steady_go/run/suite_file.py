@@ -23,12 +23,12 @@ from ..spec.options import BOX, OUTPUT, PRECISIONS, WANDB, Option, RunOptions, S
 from ..spec.parse import parse_bs, parse_seconds
 from ..store.record import Record, plus_minus
 
-# %% ../../nbs/run/06h_suite_file.ipynb #164be692
+# %% ../../nbs/run/06h_suite_file.ipynb #836a619b
 @dataclass(frozen=True)
 class Run:
     "One model of a suite, in one precision, with its batch sizes."
 
-    options: dict[str, str | bool]  # option, such as `seq-len`: its text; True for a flag
+    options: dict[str, Any]  # option, such as `seq-len`: its text; True for a flag
     where: str  # for errors: `my.toml, run 2`
 
     @property

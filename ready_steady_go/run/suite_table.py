@@ -130,7 +130,7 @@ def suite_table(
         lines.append(f"{suite.epochs} epochs of {suite.steps_per_epoch:,} steps: computed from the throughput, without loading data")
     return lines
 
-# %% ../../nbs/run/06i_suite_table.ipynb #9f94eceb
+# %% ../../nbs/run/06i_suite_table.ipynb #f2e9107b
 def grid_cell(r: Record | None) -> str:
     "Return a result in a grid: throughput and memory, or the outcome."
     if r is None:
@@ -147,7 +147,8 @@ def grid_lines(
     "Return a grid with batch sizes down and options across. Columns that do not fit continue below."
     sizes = sorted({bs for records in columns.values() for bs in records})
     left = [f"{bs:>6}" for bs in ("batch", *sizes)]
-    blocks, lines = [], left
+    blocks: list[str] = []
+    lines = left
     for title, records in columns.items():
         cells = [title, *(grid_cell(records.get(bs)) for bs in sizes)]
         width = max(map(len, cells))
