@@ -160,7 +160,7 @@ def smallest(family, name, task):
 def train_one_step(family, name, task):
     "Run one real training step. Raise a `UserError` with the words of a failed point."
     from ready_steady_go.run.bench import describe_error
-    from ready_steady_go.training.workload import TrainStep, trouble
+    from ready_steady_go.training.workload import TrainStep, nonfinite_finding
     from ready_steady_go.truth.findings import finding
 
     with smallest(family, name, task) as spec:
@@ -168,7 +168,7 @@ def train_one_step(family, name, task):
         try: one()
         except Slow: raise
         except Exception as error: raise UserError(f"{family}:{name}: failed: {describe_error(error)}") from error
-        if found := trouble(one): raise UserError(finding(**found)["text"])
+        if found := nonfinite_finding(one): raise UserError(finding(**found)["text"])
 
 
 def failures(what, do):

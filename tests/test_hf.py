@@ -12,7 +12,7 @@ import torch
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.training.families import load_family, resolve
-from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, trouble
+from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, nonfinite_finding
 from ready_steady_go.truth.flops import SHAPES, forward_flops
 
 family = load_family("hf")
@@ -21,11 +21,11 @@ needs_transformers = pytest.mark.skipif(not INSTALLED, reason="transformers is n
 
 
 @needs_transformers
-@pytest.mark.parametrize("name", family.FRIENDLY)
+@pytest.mark.parametrize("name", family.PUBLISHED_MODELS)
 def test_a_friendly_name_has_the_published_parameters(name):
     spec = resolve(Spec(model=name if name != "vit-base-patch16-224" else f"hf:{name}"))
     assert spec.family == "hf"
-    assert sum(p.numel() for p in family.build(spec, "meta").model.parameters()) == family.FRIENDLY[name].params
+    assert sum(p.numel() for p in family.build(spec, "meta").model.parameters()) == family.PUBLISHED_MODELS[name].params
 
 
 @needs_transformers
@@ -81,7 +81,7 @@ def test_a_sampled_architecture_trains_a_step(name):
     spec = tiny(name, None)
     step = TrainStep(family.build(spec, "cpu"), "fp32", 2)
     step()
-    assert step.inputs.shape == (2, 16) and trouble(step) is None
+    assert step.inputs.shape == (2, 16) and nonfinite_finding(step) is None
 
 
 @needs_transformers
@@ -91,7 +91,7 @@ def test_modes(name, task, mode):
     spec = tiny(name, task, precision="bf16", mode=mode)
     step = STEP_CLASSES[mode](family.build(spec, "cpu"), "bf16", 2)
     step()
-    assert trouble(step) is None
+    assert nonfinite_finding(step) is None
     if mode == "infer": assert step.loss.shape == ((2, 16, 512) if task == "lm" else (2, 2))
 
 
@@ -179,7 +179,7 @@ def test_without_transformers_the_error_names_the_package(monkeypatch):
         for name in "bert-base", "hf:bert-base", "hf:mamba", "hf:org/model":
             with pytest.raises(UserError, match="pip install 'ready_steady_go") as error: resolve(Spec(model=name))
             assert "\n" not in str(error.value)
-        assert family.names() == list(family.FRIENDLY)
+        assert family.names() == list(family.PUBLISHED_MODELS)
         with pytest.raises(UserError, match="no model 'mamba'"): resolve(Spec(model="mamba"))
     finally: family._architectures_by_task.cache_clear()
 

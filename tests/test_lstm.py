@@ -13,7 +13,7 @@ from ready_steady_go.store.record import make_record
 from ready_steady_go.timing.measure import Measurement
 from ready_steady_go.training.families import lstm as family
 from ready_steady_go.training.families import resolve
-from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, trouble
+from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, nonfinite_finding
 from ready_steady_go.truth.flops import forward_flops, named_forward_flops
 
 SMALL = dict(layers=2, emb_dim=16, hid_dim=16, seq_len=10, vocab=60)
@@ -58,7 +58,7 @@ def test_each_mode_and_precision_trains(model, mode, precision):
     spec = resolve(Spec(model=f"lstm:{model}", precision=precision, mode=mode, clip=0.1 if mode == "train" else None, **sizes))
     step = STEP_CLASSES[mode](family.build(spec, "cpu"), precision, 3)
     step()
-    assert trouble(step) is None
+    assert nonfinite_finding(step) is None
 
 
 class CountReads(TorchDispatchMode):

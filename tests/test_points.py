@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go.box.price import SECRETS
+from ready_steady_go.box.price import SECRET_VARIABLES
 from ready_steady_go.run.campaign import run
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
@@ -116,7 +116,7 @@ def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
     monkeypatch.setattr(bench_module, "make_clock", lambda device: Clock())
     monkeypatch.setattr(bench_module, "TimedRegion", Region)
     monkeypatch.setattr(bench_module, "run_passes", lambda *args: happened.append("passes") or inner(*args))
-    monkeypatch.setattr(bench_module, "trouble", lambda step: happened.append("trouble"))
+    monkeypatch.setattr(bench_module, "nonfinite_finding", lambda step: happened.append("trouble"))
     bench = bench_module.Bench("cpu")
     bench.point(bench.check(Spec(model="test_resnet", bs=2)), n_seconds=1)
     timed = happened[happened.index("timed") + 1 : happened.index("done")]
@@ -224,7 +224,7 @@ def test_wandb_that_is_down_or_broken_prints_one_line(package, tmp_path):
 
 
 def test_a_child_sees_no_key(monkeypatch):
-    for name in SECRETS: monkeypatch.setenv(name, KEY)
+    for name in SECRET_VARIABLES: monkeypatch.setenv(name, KEY)
     child = Child((sys.executable, "-c", "import json, os; input(); print(json.dumps(dict(event='env', env=dict(os.environ))))"))
     answer = child.ask({})
     child.end()

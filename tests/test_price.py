@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ready_steady_go.box.price import SECRETS, Price, find_price
+from ready_steady_go.box.price import SECRET_VARIABLES, Price, find_price
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.parse import parse_usd
 
@@ -256,13 +256,13 @@ from pathlib import Path
 print(find_price(None, proc1=Path("/nowhere")))
 """
     for answer in (echo, lambda on: on.wfile.write(KEY.encode() + b"\r\n\r\n"), lambda on: on.say(VAST)):
-        env = {k: v for k, v in os.environ.items() if k not in SECRETS} | vast(serve(answer))
+        env = {k: v for k, v in os.environ.items() if k not in SECRET_VARIABLES} | vast(serve(answer))
         done = subprocess.run([sys.executable, "-X", "dev", "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0 and not done.stderr and KEY not in done.stdout, done.stderr
 
 
 def test_the_keys_are_withheld_from_the_child():
-    assert {"CONTAINER_API_KEY", "RUNPOD_API_KEY", "WANDB_API_KEY"} <= set(SECRETS)
+    assert {"CONTAINER_API_KEY", "RUNPOD_API_KEY", "WANDB_API_KEY"} <= set(SECRET_VARIABLES)
 
 
 def test_a_typed_price_is_read():

@@ -19,9 +19,9 @@ from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.record import Record, comparison_key, from_line, make_record, to_line
 from ready_steady_go.timing.measure import HostClock
 from ready_steady_go.timing.passes import run_passes, time_parts
-from ready_steady_go.training.compiling import compile_failed, forget_compiled
+from ready_steady_go.training.compiling import compile_error, forget_compiled
 from ready_steady_go.training.families import load_family, resolve
-from ready_steady_go.training.prepare import Captured, check_knobs, make_step, prepared
+from ready_steady_go.training.prepare import Captured, check_options, make_step, prepare_workload
 from ready_steady_go.training.workload import TrainStep, Workload, optimizer_for
 from ready_steady_go.truth.flops import forward_flops
 
@@ -106,7 +106,7 @@ WRONG = {
 @pytest.mark.parametrize("args,words", WRONG.values(), ids=WRONG.keys())
 def test_an_option_that_cannot_work_gives_an_error_of_one_line(args, words):
     with pytest.raises(UserError) as error:
-        check_knobs(resolve(typed(*args)), CPU)
+        check_options(resolve(typed(*args)), CPU)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
@@ -121,19 +121,19 @@ TEXT = {
 @pytest.mark.parametrize("options,words", TEXT.values(), ids=TEXT.keys())
 def test_a_model_of_text_refuses_what_it_does_not_use(options, words):
     with pytest.raises(UserError, match=words):
-        check_knobs(resolve(Spec(**options)), CPU)
+        check_options(resolve(Spec(**options)), CPU)
 
 
 def test_a_model_of_transformers_refuses_what_it_does_not_use():
     pytest.importorskip("transformers")
     for options in dict(channels=3), dict(layout="channels_last"), dict(task="lm", classes=3):
         with pytest.raises(UserError, match="remove it|--vocab"):
-            check_knobs(resolve(Spec(model="hf:bert", layers=1, **options)), CPU)
+            check_options(resolve(Spec(model="hf:bert", layers=1, **options)), CPU)
 
 
 def test_options_that_work_are_accepted():
-    check_knobs(resolve(typed("--layout", "nhwc", "--checkpointing", True, "--compile", "aot_eager", "--fused", True)), CPU)
-    check_knobs(resolve(typed("--mode", "infer", "--torchscript", True)), CPU)
+    check_options(resolve(typed("--layout", "nhwc", "--checkpointing", True, "--compile", "aot_eager", "--fused", True)), CPU)
+    check_options(resolve(typed("--mode", "infer", "--torchscript", True)), CPU)
 
 
 def test_compile_alone_means_inductor():
@@ -211,7 +211,7 @@ def test_the_record_has_every_field_of_the_spec():
 def test_checkpointing_keeps_less_and_channels_last_has_other_strides():
     spec = resolve(Spec(model="timm:test_vit", size=32, checkpointing=True, layout="channels_last", bs=2))
     assert load_family("timm").build(spec, "cpu").model.grad_checkpointing is False
-    work = prepared(load_family("timm").build(spec, "cpu"), spec)
+    work = prepare_workload(load_family("timm").build(spec, "cpu"), spec)
     step = make_step(work, spec)
     step()
     assert work.model.grad_checkpointing is True
@@ -323,7 +323,7 @@ def test_compiling_while_steps_are_timed_is_a_finding(monkeypatch):
     record = measured(monkeypatch, small_model(NeverSettled), compile="eager")
     (text,) = [f["text"] for f in record.findings if f["code"] == "recompiled"]
     assert "on each of the first steps" in text
-    monkeypatch.setattr(bench_module, "settle", lambda step, wait: (0.0, True))
+    monkeypatch.setattr(bench_module, "run_until_compiled", lambda step, wait: (0.0, True))
     record = measured(monkeypatch, small_model(NeverSettled), compile="eager")
     (text,) = [f["text"] for f in record.findings if f["code"] == "recompiled"]
     assert "again while steps were timed" in text
@@ -349,13 +349,13 @@ COMPILER_ERRORS = {
 
 @pytest.mark.parametrize("error,remedy", COMPILER_ERRORS.items())
 def test_other_errors_of_a_compiler(error, remedy):
-    assert remedy in str(compile_failed(RuntimeError(error), "inductor"))
+    assert remedy in str(compile_error(RuntimeError(error), "inductor"))
 
 
 def test_a_missing_compiler_is_found_before_a_model_is_built(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"apt-get install g\+\+"):
-        check_knobs(resolve(typed("--compile", "inductor")), CPU)
+        check_options(resolve(typed("--compile", "inductor")), CPU)
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor on a CPU needs g++")

@@ -7,7 +7,7 @@ from ready_steady_go.spec.spec import Spec
 from ready_steady_go.timing.device import set_precision
 from ready_steady_go.training.families import resolve
 from ready_steady_go.training.families import timm as family
-from ready_steady_go.training.workload import TrainStep, trouble
+from ready_steady_go.training.workload import TrainStep, nonfinite_finding
 
 # name: its kind, and the image size of its configuration
 ARCHITECTURES = {
@@ -38,7 +38,7 @@ def test_ten_architectures_train(name):
     assert (spec.size, spec.classes) == (ARCHITECTURES[name][1], 1000)
     step = one_step(spec)
     assert step.inputs.shape == (2, 3, spec.size, spec.size)
-    assert trouble(step) is None
+    assert nonfinite_finding(step) is None
 
 
 def test_a_step_updates_as_the_originals_sgd():
@@ -61,7 +61,7 @@ def test_a_model_without_a_classifier_trains_on_its_features(name):
     spec = resolve(Spec(model=name, bs=1, size=HEADLESS[name]))
     step = one_step(spec)
     assert spec.classes == 0 and step.inputs.shape[-1] == spec.size
-    assert trouble(step) is None
+    assert nonfinite_finding(step) is None
 
 
 def test_every_name_can_be_completed():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CGROUP_ROOT', 'THREADS_FOLDER', 'MIN_COUNTED_S', 'read_text', 'cpu_name', 'cpu_cores', 'ram_bytes', 'thread_times',
-           'cpu_wait_share', 'nvidia_driver', 'gpu_lost', 'Machine', 'describe_machine', 'as_gib', 'machine_line']
+           'cpu_wait_share', 'nvidia_driver', 'any_gpu_lost', 'Machine', 'describe_machine', 'as_gib', 'machine_line']
 
 # %% ../../nbs/box/03_machine.ipynb #29080c21
 import os
@@ -101,7 +101,7 @@ def nvidia_driver() -> str | None:
         pynvml.nvmlShutdown()
 
 # %% ../../nbs/box/03_machine.ipynb #72b21008
-def gpu_lost() -> bool:
+def any_gpu_lost() -> bool:
     "Return True if NVML reports that a GPU of this machine is lost."
     import pynvml
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SM', 'MEM', 'UNCORRECTED', 'SINCE_LOAD', 'EVER', 'SLOWDOWN', 'THROTTLE_REASONS', 'JOIN_TIMEOUT_S', 'Gpu', 'open_gpu',
            'gpu_at', 'nvml_address', 'GpuFacts', 'read_facts', 'reason_names', 'Sample', 'read_sample', 'Sampler',
-           'LoadSummary', 'under_load', 'summarise_load', 'Meter', 'pids_max']
+           'LoadSummary', 'under_load', 'summarise_load', 'EnergyMeter', 'pids_max']
 
 # %% ../../nbs/box/03a_sensors.ipynb #9d1c8601
 import re
@@ -359,7 +359,7 @@ def summarise_load(
     )
 
 # %% ../../nbs/box/03a_sensors.ipynb #d3f8fbf4
-class Meter:
+class EnergyMeter:
     "The energy that a GPU uses between `start` and `stop`."
 
     def __init__(
@@ -382,7 +382,7 @@ class Meter:
         while not end.wait(self.every_s) and not self.gpu.lost:
             self._read()
 
-    def start(self) -> "Meter":
+    def start(self) -> "EnergyMeter":
         "Begin to measure."
         self.points, self.first = [], None
         if self.gpu is None or _flag(self.gpu.ask("MigMode")):

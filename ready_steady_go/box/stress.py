@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['MATMUL_DTYPES', 'SHORTER_SUMS', 'MATRIX_SIDES', 'CPU_MATRIX_SIDES', 'COPY_BYTES', 'CPU_COPY_BYTES', 'LINK_BYTES',
            'CUBLAS_WORKSPACE', 'MIN_REPEATS', 'MAX_UNREAD_STEPS', 'missing_kernels', 'missing_gfx',
-           'missing_kernels_message', 'arch_trouble', 'free_bytes', 'has_precision', 'matmul_ceiling', 'device_copy',
-           'host_link', 'RepeatedStep', 'repeat_step', 'stress', 'pci_id', 'unused_gpu', 'answer', 'main']
+           'missing_kernels_message', 'missing_kernels_error', 'free_bytes', 'has_precision', 'matmul_ceiling',
+           'device_copy', 'host_link', 'RepeatedStep', 'repeat_step', 'stress', 'pci_id', 'unused_gpu', 'answer',
+           'main']
 
 # %% ../../nbs/box/03c_stress.ipynb #2eb1ae2f
 import json
@@ -80,7 +81,7 @@ def missing_kernels_message(
     return f"{problem}; pip install --upgrade torch, which also needs a current driver"
 
 # %% ../../nbs/box/03c_stress.ipynb #e0a8ca4b
-def arch_trouble(
+def missing_kernels_error(
     device: torch.device,
 ) -> str | None:  # one line
     "Return what to install if this torch has no kernels for this GPU, else None."
@@ -434,7 +435,7 @@ def _run_stress(question: dict, send: Callable[[dict], None]) -> dict:
     if device.type == "cpu":
         torch.set_num_threads(max(1, int(cpu_cores())))
     send(dict(event="beat", phase="starting", machine=asdict(describe_machine(device))))
-    if trouble := arch_trouble(device):
+    if trouble := missing_kernels_error(device):
         return dict(event="stress", no_kernels=trouble)
     beat = lambda phase, done=None: send(dict(event="beat", phase=phase, done=done or {}))
     before = thread_times()

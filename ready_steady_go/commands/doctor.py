@@ -30,7 +30,7 @@ from ..run.supervise import BEAT_TIMEOUT_S, FIRST_BEAT_TIMEOUT_S, Child, ChildGo
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS
 from ..truth.findings import finding, worded, worst_first
-from ..truth.health import contention, health
+from ..truth.health import cpu_wait_findings, gpu_findings
 from ..truth.peaks import peak
 
 # %% ../../nbs/commands/08_doctor.ipynb #4ceb5809
@@ -44,7 +44,7 @@ class Sources:
     peak: Callable = lambda device_name, precision: None  # -> TFLOP/s of the data sheet
 
 
-ALL_SOURCES = Sources(sensors, health, find_price, peak)
+ALL_SOURCES = Sources(sensors, gpu_findings, find_price, peak)
 
 # %% ../../nbs/commands/08_doctor.ipynb #fe3e3cd0
 class GpuReadings:
@@ -261,7 +261,7 @@ def all_findings(
     if not found and not measured.get("repeat"):
         found.append(finding("unchecked"))
     found += wrong_results(measured.get("repeat")) + slow_matmul(shares, load) + slow_link(measured.get("link"), gpu, load)
-    return worst_first(found + contention(measured.get("waited")))
+    return worst_first(found + cpu_wait_findings(measured.get("waited")))
 
 # %% ../../nbs/commands/08_doctor.ipynb #0d224f47
 def _as_dict(facts) -> dict | None:

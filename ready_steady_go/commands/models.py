@@ -51,14 +51,14 @@ LSTM_PARAMS = {"lstm": 76_585_471, "lstm:classifier": 8_407_050}
 
 def well_known_models() -> list[ModelName]:
     "Return the models of the short list, family by family, without loading a library."
-    hf = {name: model.params for name, model in families.load_family("hf").FRIENDLY.items()}
+    hf = {name: model.params for name, model in families.load_family("hf").PUBLISHED_MODELS.items()}
     known = dict(timm=TIMM_PARAMS, hf=hf, lstm=LSTM_PARAMS)
     return [ModelName(family, name, params) for family, models in known.items() for name, params in models.items()]
 
 # %% ../../nbs/commands/08a_models.ipynb #4dc572d8
 def model_option(family: str, name: str) -> str:
     "Return what to type after `--model`: the bare name where it is unique, else `family:name`."
-    bare = family == "timm" or name == "lstm" or (family == "hf" and name in families.load_family("hf").FRIENDLY)
+    bare = family == "timm" or name == "lstm" or (family == "hf" and name in families.load_family("hf").PUBLISHED_MODELS)
     return name if bare else f"{family}:{name}"
 
 

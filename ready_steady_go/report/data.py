@@ -19,8 +19,8 @@ from .published import read_published
 from .ranking import best_rows
 from .table import table_of
 from .text import plain
-from ..store.journal import from_journal
-from ..store.sources import from_wandb, is_project
+from ..store.journal import read_journal
+from ..store.sources import is_project, read_project
 
 # %% ../../nbs/report/07i_data.ipynb #b08e77cd
 @dataclass
@@ -71,7 +71,7 @@ def _source_name(source: str) -> str:
 
 def _read_rows(source: str, mine: bool) -> pd.DataFrame:
     "Return the rows of a journal or of a W&B project."
-    return table_of(from_wandb(source) if is_project(source) else from_journal(source), mine)
+    return table_of(read_project(source) if is_project(source) else read_journal(source), mine)
 
 
 def _torn_lines(

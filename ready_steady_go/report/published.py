@@ -10,7 +10,7 @@ import pandas as pd
 
 from .text import plain, short_name
 from ..truth.guard import precision_of
-from ..truth.published import read_table, verdicts
+from ..truth.published import judge_rows, read_table
 
 # %% ../../nbs/report/07d_published.ipynb #c043d664
 PUBLISHED_COLUMNS = "id gpu n_gpus model mode precision layout bs size seq_len rate per source checked".split()
@@ -43,7 +43,7 @@ def read_published(
     "Return published results, in samples/s or tokens/s for each model, GPU and precision."
     rows = read_table(path)
     kept, refused = [], []
-    for row, verdict in zip(rows, verdicts(rows)):
+    for row, verdict in zip(rows, judge_rows(rows)):
         if verdict.plausible is False or row.rate is None:
             refused.append((plain(row.id), plain(verdict.why, 300)))
         else:

@@ -18,8 +18,8 @@ import torch
 
 from ..box.ceiling import CEILING_S, once_per_boot
 from ..box.machine import Machine, cpu_cores, cpu_wait_share, describe_machine, thread_times
-from ..box.sensors import Gpu, Meter, nvml_address, open_gpu, read_sample
-from ..box.stress import arch_trouble, matmul_ceiling
+from ..box.sensors import EnergyMeter, Gpu, nvml_address, open_gpu, read_sample
+from ..box.stress import matmul_ceiling, missing_kernels_error
 from ..spec.errors import UserError
 from ..spec.spec import Spec
 from ..store.record import Record, make_record
@@ -38,14 +38,21 @@ from ready_steady_go.timing.device import (
 from ..timing.measure import Measurement, UntilFlat, burst_and_sustained, measure
 from ..timing.passes import run_passes
 from ..timing.uncertainty import TARGET_HALF_WIDTH
-from ..training.compiling import compilations, compile_failed, forget_compiled, from_compiler, graph_breaks, settle
+from ready_steady_go.training.compiling import (
+    compile_counts,
+    compile_error,
+    forget_compiled,
+    graph_breaks,
+    is_compiler_error,
+    run_until_compiled,
+)
 from ..training.families import load_family, resolve
-from ..training.prepare import check_knobs, make_step, prepared
-from ..training.workload import Workload, trouble
+from ..training.prepare import check_options, make_step, prepare_workload
+from ..training.workload import Workload, nonfinite_finding
 from ..truth.findings import worded
 from ..truth.flops import forward_flops
 from ..truth.guard import verdict_fields
-from ..truth.health import contention
+from ..truth.health import cpu_wait_findings
 
 # %% ../../nbs/run/06a_bench.ipynb #550000e9
 class TimedRegion:
@@ -56,13 +63,13 @@ class TimedRegion:
         device: torch.device,
         gpu: Gpu | None,  # as NVML sees it
     ):
-        self.memory, self.meter, self.wall_s = PeakMemory(device), Meter(gpu), 0.0
+        self.memory, self.meter, self.wall_s = PeakMemory(device), EnergyMeter(gpu), 0.0
         self.energy: tuple[float | None, str | None] = None, None  # joules, and their source
         self.compiled: tuple[dict, dict] = {}, {}  # counts of torch.compile, before and after
         self.threads: tuple[dict, dict] = {}, {}  # times of our threads, before and after
 
     def __enter__(self):
-        self.compiled = compilations(), {}
+        self.compiled = compile_counts(), {}
         self.threads = thread_times(), {}
         self.memory.warmed_up()
         self.meter.start()
@@ -72,7 +79,7 @@ class TimedRegion:
         self.wall_s += time.perf_counter()
         self.energy = self.meter.stop()  # first: the readings after it must not cost energy of the work
         self.threads = self.threads[0], thread_times()
-        self.compiled = self.compiled[0], compilations()
+        self.compiled = self.compiled[0], compile_counts()
 
     def fields(self, m: Measurement) -> dict:
         "Return the record's fields. Wall time and energy are shared by all timed steps, late warm-up included."
@@ -194,10 +201,10 @@ def compile_step(
     "Run steps until torch.compile has finished, with a heartbeat. Raise `CompileFailed` if the compiler fails."
     with Heartbeat(lambda: progress("compile", None)):
         try:
-            seconds, ended = settle(step, lambda: synchronize(device))
+            seconds, ended = run_until_compiled(step, lambda: synchronize(device))
         except Exception as error:
-            if outcome_of(error, device) != "oom" and from_compiler(error):
-                raise compile_failed(error, spec.compile) from error
+            if outcome_of(error, device) != "oom" and is_compiler_error(error):
+                raise compile_error(error, spec.compile) from error
             raise
     return dict(compile_s=seconds, graph_breaks=graph_breaks()), [] if ended else [NEVER_SETTLED]
 
@@ -260,7 +267,7 @@ class Bench:
         device: str | None = None,  # see `find_device`
     ):
         self.device = find_device(device)
-        if why := arch_trouble(self.device):
+        if why := missing_kernels_error(self.device):
             raise UserError(why)
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, int(cpu_cores())))
@@ -278,7 +285,7 @@ class Bench:
         "Return the completed spec. Raise a `UserError` if this machine cannot run it."
         check_precision(spec.precision, self.device)
         spec = resolve(spec)
-        check_knobs(spec, self.device)
+        check_options(spec, self.device)
         return spec
 
     def point(
@@ -311,7 +318,7 @@ class Bench:
         if model != self.spec:
             self.spec, self.work = None, None
             self.ceiling = box_ceiling(self.device, self.machine, spec.precision)
-            self.work = prepared(self.load(spec.family).build(spec, self.device), spec)
+            self.work = prepare_workload(self.load(spec.family).build(spec, self.device), spec)
             self.spec = model
         return self.work
 
@@ -323,7 +330,7 @@ class Bench:
         torch.manual_seed(spec.seed)
         step = make_step(work, spec)
         m, fields, found = self._time(step, spec, requested, limits, progress)
-        wrong = trouble(step)
+        wrong = nonfinite_finding(step)
         if not brief and not wrong:
             found += self._examine(step, spec, m, fields, bool(requested["soak"]))
         del step
@@ -347,7 +354,7 @@ class Bench:
         fields |= region.fields(m)
         if spec.cuda_graph:
             fields["peak_mem_steady_bytes"] = None  # a graph's memory was allocated when it was captured
-        return m, fields, (found or compile_findings(region.compiled)) + contention(cpu_wait_share(*region.threads))
+        return m, fields, (found or compile_findings(region.compiled)) + cpu_wait_findings(cpu_wait_share(*region.threads))
 
     def _examine(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "Run the passes, add their fields, and return all findings on the throughput."

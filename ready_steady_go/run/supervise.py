@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 
-from ..box.machine import Machine, gpu_lost
-from ..box.price import SECRETS
+from ..box.machine import Machine, any_gpu_lost
+from ..box.price import SECRET_VARIABLES
 from .search import Trial, TrialResult
 from ..spec.errors import UserError
 from ..spec.spec import Spec
@@ -32,7 +32,7 @@ from ..store.record import SKIPPED_OOM, Record, make_record, seal
 BENCH_COMMAND = (sys.executable, "-P", "-c", "from ready_steady_go.run.child import main; main()")
 FIRST_BEAT_TIMEOUT_S = 300.0  # until the first answer: importing torch from a cold disk is slow
 BEAT_TIMEOUT_S = 120.0  # between two heartbeats, but never less than ten times a step
-NOT_INHERITED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", *SECRETS)
+NOT_INHERITED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", *SECRET_VARIABLES)
 
 
 def bench_environment() -> dict[str, str]:
@@ -206,7 +206,7 @@ class Runner:
             error = "killed by the system, most likely for want of host memory"
             if self.machine and self.machine.device == "cpu":
                 outcome = "oom"
-        self.lost = outcome == UNKILLABLE or (self.machine is not None and self.machine.device == "cuda" and gpu_lost())
+        self.lost = outcome == UNKILLABLE or (self.machine is not None and self.machine.device == "cuda" and any_gpu_lost())
         self.end()
         requested = {name: limits.get(name) for name in ("n_seconds", "n_batches", "run_number", "soak")}
         return make_record(spec, self.machine, outcome=outcome, error=error, **requested)

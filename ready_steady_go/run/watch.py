@@ -14,7 +14,7 @@ from ..box.price import Price, usd_per_msample
 from ..box.sensors import GpuFacts, LoadSummary, Sampler, open_gpu, pids_max, read_facts, summarise_load
 from ..store.record import Record
 from ..truth.findings import worded
-from ..truth.health import health, host_findings
+from ..truth.health import gpu_findings, host_findings
 
 # %% ../../nbs/run/06d_watch.ipynb #1b83334a
 def _pci_ids() -> list[str]:
@@ -88,7 +88,7 @@ class GpuWatch:
         load = summarise_load(s for s in samples if s.time_s >= since)
         judged = load if load.n_samples >= MIN_SAMPLES else summarise_load(samples)
         brief = record.search in ("probe", "refine")
-        found = [] if brief else worded(self.host + health(self.facts, judged, read_facts(self.gpu)))
+        found = [] if brief else worded(self.host + gpu_findings(self.facts, judged, read_facts(self.gpu)))
         return replace(record, **watched_fields(self.facts, load), pids_max=self.pids, findings=[*(record.findings or []), *found])
 
     def end(self) -> None:

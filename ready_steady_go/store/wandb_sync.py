@@ -19,7 +19,7 @@ from typing import Any
 
 from ..spec.errors import UserError
 from ..spec.options import RunOptions, option_name
-from .journal import DEFAULT_JOURNAL, Journal, append_lines, from_journal
+from .journal import DEFAULT_JOURNAL, Journal, append_lines, read_journal
 from .pushed import Pushed
 from .record import Record, from_line, to_line
 from .wandb_client import PAGE_RUNS, SILENCE_S, Conversation, Silent, check_package, has_key, short_error
@@ -257,7 +257,7 @@ def push_command(
     "Push journals, print the outcome, and name the command that tries again."
     place, journals = WandbProject(project, entity, group, run_name, tuple(tags)), list(journals) or [DEFAULT_JOURNAL]
     _ = place.target  # a wrong name is an error even if there is nothing to push
-    records = [r for path in journals for r in from_journal(path)]
+    records = [r for path in journals for r in read_journal(path)]
     if not records:
         print(f"nothing to push: {', '.join(map(str, journals))} has no records")
         return 0

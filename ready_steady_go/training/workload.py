@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZER_CLASSES', 'AUTOCAST_DTYPES', 'STEP_CLASSES', 'Workload', 'mean_cross_entropy', 'sgd', 'optimizer_factory',
-           'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'trouble']
+           'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'nonfinite_finding']
 
 # %% ../../nbs/training/01_workload.ipynb #d8e69a8a
 import time
@@ -185,7 +185,7 @@ def _last_step_was_skipped(step: TrainStep) -> bool:
     return step.scaler.is_enabled() and step.scaler.state_dict()["_growth_tracker"] == 0
 
 
-def trouble(
+def nonfinite_finding(
     step,  # a `TrainStep` or an object that acts as one, after at least one step
     limit_s: float = 10.0,  # how long the scaler may take to find its scale, seconds
 ) -> dict[str, str] | None:  # `nonfinite` with a clause, or `scale_unsettled`

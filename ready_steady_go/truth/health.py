@@ -6,7 +6,7 @@
 __all__ = ['MIN_LIMIT_SHARE', 'MIN_CLOCK_SHARE', 'AT_LIMIT_SHARE', 'MAX_THROTTLE_SHARE', 'IN_USE_BYTES', 'HELD_BY', 'EXPLAINED',
            'GPU_RULES', 'MIN_PROCESSES', 'MAX_CPU_WAIT_SHARE', 'lost_gpu', 'lowered_power_limit', 'thermal_throttling',
            'power_brake', 'hardware_slowdown', 'low_clocks', 'narrow_pcie', 'old_pcie_generation', 'ecc_errors',
-           'memory_repair', 'memory_in_use', 'mig_slice', 'health', 'host_findings', 'contention']
+           'memory_repair', 'memory_in_use', 'mig_slice', 'gpu_findings', 'host_findings', 'cpu_wait_findings']
 
 # %% ../../nbs/truth/04a_health.ipynb #35bca8eb
 from ..box.machine import Machine, as_gib
@@ -139,7 +139,7 @@ GPU_RULES = dict(
 )
 
 # %% ../../nbs/truth/04a_health.ipynb #0b4e7991
-def health(
+def gpu_findings(
     before: GpuFacts | None,  # read before the GPU was used; None: no GPU
     load: LoadSummary | None = None,  # while it worked
     after: GpuFacts | None = None,
@@ -174,7 +174,7 @@ def host_findings(
 MAX_CPU_WAIT_SHARE = 0.05  # of the time
 
 
-def contention(
+def cpu_wait_findings(
     share: float | None,  # of the time that the threads waited for a core; None: unknown
 ) -> list[dict[str, str]]:  # each with `code` and `text`
     "Return a finding if other processes used the cores."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAMPLE_UNITS', 'TOKEN_UNITS', 'STEP_UNITS', 'SECONDS_PER', 'REQUIRED_COLUMNS', 'OPTIONAL_COLUMNS', 'TABLE_COLUMNS',
            'MODE_NAMES', 'SCALING_TOLERANCE', 'MAX_FORWARD_SPEEDUP', 'VERDICT_WORDS', 'CHECK_HEADER', 'cell_number',
-           'cell_count', 'per_second', 'PublishedRow', 'read_row', 'contradictions', 'verdicts', 'read_table',
+           'cell_count', 'per_second', 'PublishedRow', 'read_row', 'contradictions', 'judge_rows', 'read_table',
            'verdict_json', 'verdict_lines', 'check_table']
 
 # %% ../../nbs/truth/04e_published.ipynb #75de1f0e
@@ -24,7 +24,7 @@ from ..spec.errors import UserError
 from ..spec.parse import parse_size
 from .flops import CELL_GATES, named_forward_flops, shape_of
 from .guard import Verdict, judge, precision_of
-from .peaks import words
+from .peaks import name_words
 
 # %% ../../nbs/truth/04e_published.ipynb #5a90acb1
 def cell_number(
@@ -170,7 +170,7 @@ def _setup(cells: dict[str, str]) -> tuple:
     source = re.sub(r"\s*\(.*?\)", "", cells["source"]).lower()
     precision = precision_of(cells["precision"]) or cells["precision"]
     others = (cells[column].lower() for column in ("family", "layout", "image_size", "seq_len"))
-    return source, words(cells["gpu"]), cells["model"].lower(), precision, *others
+    return source, name_words(cells["gpu"]), cells["model"].lower(), precision, *others
 
 
 def read_row(
@@ -253,7 +253,7 @@ def _judge_row(row: PublishedRow) -> Verdict:
     return judge(**about, least_flops=row.least())
 
 
-def verdicts(
+def judge_rows(
     rows: list[PublishedRow],
 ) -> list[Verdict]:
     "Return a verdict for each row."
@@ -348,7 +348,7 @@ def check_table(
 ) -> int:  # exit code: 1 if a row is refused, else 0
     "Print a verdict for each row of a published table, and their numbers on stderr. Unknown rows are not refused."
     rows = read_table(path)
-    found = verdicts(rows)
+    found = judge_rows(rows)
     if not as_json:
         out(CHECK_HEADER)
     for row, verdict in zip(rows, found):
