@@ -24,7 +24,7 @@ PLAY = """
 import json, os, sys, time
 from dataclasses import asdict
 from ready_steady_go.box.machine import gpu_lost, nvidia_driver
-from ready_steady_go.box.sensors import Meter, Sampler, open_gpu, read_facts, summarise_load
+from ready_steady_go.box.sensors import EnergyMeter, Sampler, open_gpu, read_facts, summarise_load
 from ready_steady_go.truth.health import health
 
 def play(box):
@@ -36,7 +36,7 @@ def play(box):
         until = time.monotonic() + (0 if gpu is None else 0.5)
         while len(sampler.samples) < 8 and time.monotonic() < until: time.sleep(0.002)
     load, after = summarise_load(sampler.stop()), read_facts(gpu)
-    meter = Meter(gpu, every_s=0.01).start()
+    meter = EnergyMeter(gpu, every_s=0.01).start()
     time.sleep(0 if gpu is None else 0.03)
     joules, how = meter.stop()
     seen = dict(findings=health(before, load, after), before=before and asdict(before), load=asdict(load), joules=joules, how=how,

@@ -17,7 +17,7 @@ from ..run.screen import outcome_text
 from ..spec.errors import UserError
 from ..store.record import Record, comparison_key
 from ..store.sources import read_sources
-from ..truth.peaks import name_words
+from ..truth.peaks import words_of_name
 
 # %% ../../nbs/commands/08d_sides.ipynb #7278084e
 def terminal_text(
@@ -49,10 +49,10 @@ SERIES = frozenset({"rtx", "gtx", "rx"})
 
 def _matching_gpus(names: list[str], wanted: str) -> list[str]:
     "Return the names that contain all wanted words; if one of them has no other word, only that one."
-    typed, memory = name_words(wanted)
-    near = [name for name in names if typed <= name_words(name)[0] and memory <= name_words(name)[1]]
+    typed, memory = words_of_name(wanted)
+    near = [name for name in names if typed <= words_of_name(name)[0] and memory <= words_of_name(name)[1]]
     exact = [name for name in near if name == wanted]
-    return exact or [name for name in near if typed | SERIES == name_words(name)[0] | SERIES] or near
+    return exact or [name for name in near if typed | SERIES == words_of_name(name)[0] | SERIES] or near
 
 
 def _of_gpu(records: list[Record], wanted: str, source: str) -> list[Record]:

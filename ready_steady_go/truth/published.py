@@ -24,7 +24,7 @@ from ..spec.errors import UserError
 from ..spec.parse import parse_size
 from .flops import CELL_GATES, named_forward_flops, shape_of
 from .guard import Verdict, judge, precision_of
-from .peaks import name_words
+from .peaks import words_of_name
 
 # %% ../../nbs/truth/04e_published.ipynb #5a90acb1
 def cell_number(
@@ -170,7 +170,7 @@ def _setup(cells: dict[str, str]) -> tuple:
     source = re.sub(r"\s*\(.*?\)", "", cells["source"]).lower()
     precision = precision_of(cells["precision"]) or cells["precision"]
     others = (cells[column].lower() for column in ("family", "layout", "image_size", "seq_len"))
-    return source, name_words(cells["gpu"]), cells["model"].lower(), precision, *others
+    return source, words_of_name(cells["gpu"]), cells["model"].lower(), precision, *others
 
 
 def read_row(
