@@ -25,7 +25,7 @@ import json, os, sys, time
 from dataclasses import asdict
 from ready_steady_go.box.machine import gpu_lost, nvidia_driver
 from ready_steady_go.box.sensors import EnergyMeter, Sampler, open_gpu, read_facts, summarise_load
-from ready_steady_go.truth.health import health
+from ready_steady_go.truth.health import gpu_findings
 
 def play(box):
     for name in ("FAKE_NVML_0", "FAKE_NVML_1", "FAKE_NVML_INIT"): os.environ.pop(name, None)
@@ -39,7 +39,7 @@ def play(box):
     meter = EnergyMeter(gpu, every_s=0.01).start()
     time.sleep(0 if gpu is None else 0.03)
     joules, how = meter.stop()
-    seen = dict(findings=health(before, load, after), before=before and asdict(before), load=asdict(load), joules=joules, how=how,
+    seen = dict(findings=gpu_findings(before, load, after), before=before and asdict(before), load=asdict(load), joules=joules, how=how,
         opened=gpu is not None, lost=gpu_lost(), driver=nvidia_driver(), samples=len(sampler.samples), torch="torch" in sys.modules)
     if gpu: gpu.close()
     return seen
