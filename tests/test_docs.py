@@ -12,7 +12,7 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tools"))
 
-import site_reference as reference  # noqa: E402
+import site_reference  # noqa: E402
 
 from ready_steady_go.commands import cli  # noqa: E402
 
@@ -113,34 +113,34 @@ def test_each_finding_has_its_remedy():
     "Each code that a detector can return has a row, and each row has a detector."
     from ready_steady_go.truth.findings import FINDINGS
 
-    assert set(reference.finding_codes()) == set(FINDINGS)
-    page, table = (ROOT / "docs/site/troubleshooting.md").read_text(), reference.findings_table()
+    assert set(site_reference.finding_codes()) == set(FINDINGS)
+    page, table = (ROOT / "docs/site/troubleshooting.md").read_text(), site_reference.findings_table()
     assert "\n@@findings@@\n" in page
     assert all(f"| `{code}` | {row.severity} | " in table for code, row in FINDINGS.items())
     assert "{" not in table and not re.search(r"[^`]--", re.sub(r"`[^`]+`|^\|[-|]+$", "", table, flags=re.M))
 
 
 def test_each_outcome_has_its_row():
-    source = "".join(path.read_text() for path in reference.PACKAGE.rglob("*.py"))
+    source = "".join(path.read_text() for path in site_reference.PACKAGE.rglob("*.py"))
     spelled = set(re.findall(r'"((?:failed|skipped):[\w]+)"', source)) | {"ok", "oom", "impossible"}
     assert spelled <= rows(ROOT / "docs/site/troubleshooting.md", "Outcomes")
 
 
 def test_each_error_is_listed():
     "Each place that raises one in its own words gives at least one message to the page."
-    listed = {text for _, text in reference.raised()}
+    listed = {text for _, text in site_reference.raised()}
     assert len(listed) > 60
     for text in (
         "no model given: add --model, for example rsg --model resnet50 --fp16", "no model '<model>'<hint>",
         "torch is not installed; run pip install torch torchvision", "--seconds <seconds>: expected <MIN_LOAD_S> to <MAX_LOAD_S> s",
     ): assert text in listed  # fmt: skip
-    page = reference.error_reference()
+    page = site_reference.error_reference()
     assert all(f"`{text.replace('`', chr(39))}`" in page for text in listed)
 
 
 def test_the_reference_is_what_help_prints():
-    page = reference.command_reference()
-    for name in reference.commands(): assert f"## rsg {name}\n\n```text\nUsage: rsg {name} " in page
+    page = site_reference.command_reference()
+    for name in site_reference.commands(): assert f"## rsg {name}\n\n```text\nUsage: rsg {name} " in page
     assert page.startswith("## rsg\n\n```text\nUsage: rsg [OPTIONS]") and "--n-seconds TIME" in page
 
 

@@ -46,7 +46,10 @@ def test_the_wheel_is_whole(built):
 def test_the_sdist_builds_the_site_and_runs_the_tests(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as sdist: names = {name.partition("/")[2] for name in sdist.getnames()}
-    wanted = {"tools/build_site.py", "docs/site/index.md", "nbs/timing/02a_measure.ipynb", "tests/test_docs.py", "CITATION.cff", "docker/Dockerfile"}
+    wanted = {
+        "tools/build_site.py", "docs/site/index.md", "nbs/timing/02a_measure.ipynb", "tests/test_docs.py", "CITATION.cff",
+        "docker/Dockerfile",
+    }  # fmt: skip
     assert wanted <= names
     assert not [n for n in names if "_docs/" in n or "_proc/" in n]
 

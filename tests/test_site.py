@@ -17,7 +17,7 @@ HTML = ROOT / "_docs" / "html"
 sys.path.append(str(ROOT / "tools"))
 
 import check_site  # noqa: E402
-import site_pages as adapter  # noqa: E402
+import site_pages  # noqa: E402
 
 ENV = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
 SHOWN = ("index", "commands", "report", "api/timing.measure")
@@ -41,7 +41,7 @@ def text_of(path):
 
 def test_each_notebook_has_its_page(site):
     for path in (ROOT / "nbs").rglob("[0-9]*.ipynb"):
-        page = site / "api" / f"{adapter.module_of(path)}.html"
+        page = site / "api" / f"{site_pages.module_of(path)}.html"
         title = nbformat.read(path, 4).cells[0].source.splitlines()[0].removeprefix("# ")
         assert title in text_of(page)[0], page
     assert "The step" in text_of(site / "api/training.workload.html")[0]
@@ -74,10 +74,10 @@ def test_outputs_are_the_stored_ones(site):
 
 def test_callouts_and_directives():
     text = '::: {.callout-warning title="Hot"}\nA card.\n:::\n:::{.callout-note}\nx\n:::'
-    assert adapter.admonitions(text) == "```{admonition} Hot\n:class: warning\nA card.\n```\n```{note}\nx\n```"
-    said, source = adapter.split_directives("#| echo: false\n#| label: curve\nx = 1\n")
-    assert (adapter.tags_of(said), source) == (["remove-input"], "x = 1")
-    assert adapter.signature("def A(\n    *args, **kwargs\n):", True) == "class A"
+    assert site_pages.admonitions(text) == "```{admonition} Hot\n:class: warning\nA card.\n```\n```{note}\nx\n```"
+    said, source = site_pages.split_directives("#| echo: false\n#| label: curve\nx = 1\n")
+    assert (site_pages.tags_of(said), source) == (["remove-input"], "x = 1")
+    assert site_pages.signature("def A(\n    *args, **kwargs\n):", True) == "class A"
 
 
 @pytest.fixture(scope="module")

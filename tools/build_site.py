@@ -21,9 +21,9 @@ COPIES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", 
 sys.path[:0] = [str(ROOT), str(HERE)]
 
 import check_site  # noqa: E402
-import site_pages as adapter  # noqa: E402
-import site_plots as plots  # noqa: E402
-import site_reference as reference  # noqa: E402
+import site_pages  # noqa: E402
+import site_plots  # noqa: E402
+import site_reference  # noqa: E402
 
 
 def base_url():
@@ -35,15 +35,24 @@ def base_url():
 
 def filled(text, parts):
     "A page with what is written by a program in its places: `@@name@@`, and `@@plot NAME: what it shows@@`."
-    text = re.sub(r"^@@plot (\w+): (.+?)@@$", lambda m: plots.picture(m[1], m[2]), text, flags=re.M)
+    text = re.sub(r"^@@plot (\w+): (.+?)@@$", lambda m: site_plots.picture(m[1], m[2]), text, flags=re.M)
     return re.sub(r"^@@(\w+)@@$", lambda m: parts[m[1]](), text, flags=re.M)
 
 
-def api_index(listed):
-    "The list of the modules, and the toctree that gives them a place."
-    rows = "\n".join(f"| [{title}](/api/{module}.ipynb) | `{module}` | {about} |" for module, title, about in listed)
-    tree = "\n".join(module for module, _, _ in listed)
-    return f"| page | module | what for |\n|---|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{tree}\n```"
+WINGS = ("spec", "training", "timing", "box", "truth", "store", "run", "report", "commands")
+SPINE = ("spec.spec", "training.workload", "timing.measure", "store.record", "run.search", "run.bench", "run.supervise", "run.request")
+
+
+def api_index(listed, files):
+    "The modules by wing, the spine in bold, and the toctree that gives them a place."
+    parts = []
+    for wing in WINGS:
+        rows = [row for row in listed if files[row[0]].startswith(f"{wing}/")]
+        lines = [f"| {'**' * (m in SPINE)}[{title}](/api/{m}.ipynb){'**' * (m in SPINE)} | `{m}` | {about} |" for m, title, about in rows]
+        tree = "\n".join(module for module, _, _ in rows)
+        table = "\n".join(["| page | module | contents |", "|---|---|---|", *lines])
+        parts.append(f"## {wing}\n\n{table}\n\n```{{toctree}}\n:hidden:\n:caption: {wing}\n\n{tree}\n```")
+    return "\n\n".join(parts)
 
 
 def write_sources():
@@ -52,15 +61,15 @@ def write_sources():
     shutil.copytree(ROOT / "docs" / "site", SOURCE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nbdev's, about lessons that import something
-        processed = adapter.process_notebooks()
-    listed, site = adapter.write_pages(processed, SOURCE / "api", base_url())
-    parts = dict(commands=reference.command_reference, errors=reference.error_reference, suites=reference.suites)
-    parts["findings"] = reference.findings_table
-    parts["modules"] = lambda: api_index(listed)
+        processed = site_pages.process_notebooks()
+    listed, site = site_pages.write_pages(processed, SOURCE / "api", base_url())
+    parts = dict(commands=site_reference.command_reference, errors=site_reference.error_reference, suites=site_reference.suites)
+    parts["findings"] = site_reference.findings_table
+    parts["modules"] = lambda: api_index(listed, site.files)
     for name, page in COPIES.items(): shutil.copy(ROOT / name, SOURCE / page)
-    plots.draw(SOURCE / "plots")
+    site_plots.draw(SOURCE / "plots")
     for path in SOURCE.rglob("*.md"):
-        path.write_text(adapter.keep_local(filled(path.read_text(), parts), site))
+        path.write_text(site_pages.keep_local(filled(path.read_text(), parts), site))
 
 
 def build():

@@ -25,8 +25,8 @@ MAX_WORDS = 25  # of a prose cell, the median
 MAX_SHARED = 10  # names that two modules define on purpose
 # A stranger has to decode these; docs and messages use plain words instead.
 PHRASES = (
-    "it says nothing to", "it takes", "leave it out", "leave one out", "as usual", "for the eye", "of one's own", "whoever", "stands", "lies",
-    "so it looks so", "told of", "what is asked for", "believe neither",
+    "it says nothing to", "it takes", "leave it out", "leave one out", "as usual", "for the eye", "of one's own", "whoever",
+    "stands", "lies", "so it looks so", "told of", "what is asked for", "believe neither",
 )  # fmt: skip
 PHRASE = re.compile(r"\b(" + "|".join(map(re.escape, PHRASES)) + r")\b", re.I)
 

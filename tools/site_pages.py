@@ -197,9 +197,10 @@ def write_pages(processed, folder, url):
     paths = sorted((path for path in processed.rglob("[0-9]*.ipynb") if source_of(path).exists()), key=lambda path: path.name)
     read = {path: nbformat.read(path, 4) for path in paths}
     modules = {path: module_of(path) for path in read}
+    labels = set().union(*(labels_in(nb, modules[path]) for path, nb in read.items()))
     site = SimpleNamespace(
         url=url, pages=set(modules.values()), stems={path.stem: m for path, m in modules.items()},
-        files={m: f"{path.parent.name}/{path.name}" for path, m in modules.items()}, labels=set().union(*(labels_in(nb, modules[p]) for p, nb in read.items())),
+        files={m: f"{path.parent.name}/{path.name}" for path, m in modules.items()}, labels=labels,
     )
     folder.mkdir(parents=True, exist_ok=True)
     for path, notebook in read.items():

@@ -34,7 +34,8 @@ def fake(tmp_path_factory):
     except subprocess.CalledProcessError as error: pytest.fail(f"the fake CUDA cannot be built: {error}")
     cache = tmp_path_factory.mktemp("cache")
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("FAKE_CUDA", "CUDA_", "COV_CORE"))}
-    return keep | found | dict(XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(HERE.parents[1]), str(HERE)]))
+    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+    return keep | found | dict(XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1", PYTHONPATH=paths)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """Measure points in one process on the fake CUDA, and count what a step really does.
 
-Reads a list of cases as JSON from stdin: `spec` (fields of a Spec), `point` (arguments of `Bench.point`, absent: only count), `env` (FAKE_CUDA_*
-variables from here on) and `plant` (a mistake to plant). Prints one JSON object a case: `record`, and `step`: the counters of one step after warm-up.
+Reads a list of cases as JSON from stdin: `spec` (fields of a Spec), `point` (arguments of `Bench.point`, absent: only count),
+`env` (FAKE_CUDA_* variables from here on) and `plant` (a mistake to plant). Prints one JSON object a case: `record`, and `step`,
+the counters of one step after warm-up.
 """
 
 import contextlib

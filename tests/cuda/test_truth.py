@@ -78,7 +78,8 @@ def test_a_step_is_what_its_options_say(answers):
 def test_a_clock_that_is_half_a_percent_off_is_seen(driver):
     "By this test's own truth; the record names a clock that is off by 3 %."
     slight, gross = (
-        driver([dict(spec=MODEL | CASES["fp16"], point=dict(n_seconds=SECONDS))], KERNEL_US=KERNEL_US, CLOCK=clock)[0] for clock in (1.005, 1.03)
+        driver([dict(spec=MODEL | CASES["fp16"], point=dict(n_seconds=SECONDS))], KERNEL_US=KERNEL_US, CLOCK=clock)[0]
+        for clock in (1.005, 1.03)
     )
     assert off(slight) == pytest.approx(1 / 1.005 - 1, abs=1e-3)
     assert [f["code"] for f in gross["record"]["findings"] if f["code"] == "clocks_disagree"] == ["clocks_disagree"]
@@ -111,7 +112,8 @@ def test_trouble_has_its_finding(driver, trouble, env, code):
 
 
 def test_jitter_widens_the_interval_and_keeps_the_mean(driver):
-    calm, shaky = driver([dict(spec=MODEL | CASES["fp16"], point=dict(n_seconds=SECONDS), env=dict(JITTER=j)) for j in (0, 0.5)], KERNEL_US=KERNEL_US)
+    cases = [dict(spec=MODEL | CASES["fp16"], point=dict(n_seconds=SECONDS), env=dict(JITTER=j)) for j in (0, 0.5)]
+    calm, shaky = driver(cases, KERNEL_US=KERNEL_US)
     assert abs(off(shaky)) < 5e-3 and shaky["record"]["throughput_ci95"] > calm["record"]["throughput_ci95"]
 
 

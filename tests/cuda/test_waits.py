@@ -30,7 +30,9 @@ CASES = {f"{family} {p}": spec | dict(precision=p) for family, spec in FAMILIES.
 CASES |= {f"vit {name}": FAMILIES["timm vit"] | more for name, more in STEPS.items()}
 CASES |= {
     f"resnet {name}": FAMILIES["timm resnet"] | more
-    for name, more in dict(channels_last=dict(precision="fp16", layout="channels_last"), cuda_graph=dict(precision="fp32", cuda_graph=True)).items()
+    for name, more in {
+        "channels_last": dict(precision="fp16", layout="channels_last"), "cuda_graph": dict(precision="fp32", cuda_graph=True),
+    }.items()  # fmt: skip
 }
 PLANTED = ("loss", "model", "optimizer")
 
@@ -38,7 +40,8 @@ PLANTED = ("loss", "model", "optimizer")
 @pytest.fixture(scope="module")
 def steps(driver):
     "The counters of one step of each case."
-    cases = [dict(spec=spec, bs=4) for spec in CASES.values()] + [dict(spec=FAMILIES["timm vit"] | dict(precision="fp16"), bs=4, plant=p) for p in PLANTED]
+    cases = [dict(spec=spec, bs=4) for spec in CASES.values()]
+    cases += [dict(spec=FAMILIES["timm vit"] | dict(precision="fp16"), bs=4, plant=p) for p in PLANTED]
     return dict(zip([*CASES, *PLANTED], (answer["step"] for answer in driver(cases, KERNEL_US=5))))
 
 
