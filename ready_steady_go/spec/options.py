@@ -106,7 +106,8 @@ def read_value(row: Option, text: Any) -> Any:
     elif row.choices:
         return one_of(text, row.name, row.choices)
     elif row.kind is int:
-        value = whole_number(text, row.name, least=int(1 if row.least is None else row.least))
+        least, most = 1 if row.least is None else row.least, 2**31 - 1 if row.below is None else row.below - 1
+        value = whole_number(text, row.name, int(least), int(most))
     elif row.kind is float:
         value = real_number(text, row.name)
     else:
