@@ -56,7 +56,7 @@ def waiting_loss(loss):
 @contextlib.contextmanager
 def planted(bench, mistake):
     "Plant a mistake into what the bench builds."
-    build = bench._workload
+    build = bench._build
 
     def with_wait(spec):
         work = build(spec)
@@ -64,12 +64,12 @@ def planted(bench, mistake):
         if mistake == "model": work.model.register_forward_hook(lambda module, args, out: torch.cuda.synchronize())
         return work
 
-    with mock.patch.object(bench, "_workload", with_wait): yield
+    with mock.patch.object(bench, "_build", with_wait): yield
 
 
 def step_of(bench, spec, mistake):
     "A step as the bench makes it; with a mistake, if one is to be planted."
-    step = make_step(bench._workload(spec), spec)
+    step = make_step(bench._build(spec), spec)
     if mistake == "optimizer":  # GradScaler reads a flag on the host in each step if the optimizer is not fused
         step.optimizer = torch.optim.SGD(step.work.model.parameters(), lr=1e-5)
     return step
