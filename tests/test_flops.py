@@ -50,7 +50,7 @@ def test_a_model_that_cannot_run_on_meta_is_unknown(monkeypatch):
         def __init__(self): super().__init__(); self.w = nn.Parameter(torch.ones(1))
         def forward(self, x): return x * self.w if x.sum().item() > 0 else x
 
-    monkeypatch.setattr(family, "_create", lambda spec: ReadsAValue())
+    monkeypatch.setattr(family, "_image_model", lambda spec: ReadsAValue())
     assert forward_flops(resolve(Spec(model="resnet18", size=64))) is None
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.commands.cli import main
-from ready_steady_go.run.campaign import remembered
+from ready_steady_go.run.campaign import already_measured
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import SKIPPED_OOM, Record, from_line, make_record, seal, to_line
@@ -69,7 +69,7 @@ def test_a_resumed_run_finds_the_measured_points():
         if r.layout is None:
             continue
         limits = dict(n_seconds=r.n_seconds, n_batches=r.n_batches, run_number=r.run_number, rsg_version=r.rsg_version)
-        found = remembered(records, taken(Spec, r), taken(Machine, r), limits)
+        found = already_measured(records, taken(Spec, r), taken(Machine, r), limits)
         assert (r in found) == (r in done)
 
 

@@ -99,7 +99,10 @@ def test_workflows_are_careful():
 
 
 def test_the_whole_suite_has_workers_and_they_have_none(monkeypatch):
-    import conftest
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("whole_suite", ROOT / "tests/conftest.py")
+    spec.loader.exec_module(conftest := module_from_spec(spec))
 
     monkeypatch.setattr(conftest, "cores", lambda: [0, 1])
     of = lambda args, **more: SimpleNamespace(option=SimpleNamespace(usepdb=False, numprocesses=None), args=args, **more)

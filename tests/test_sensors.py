@@ -23,7 +23,7 @@ pytestmark = [
 PLAY = """
 import json, os, sys, time
 from dataclasses import asdict
-from ready_steady_go.box.machine import gpu_lost, nvidia_driver
+from ready_steady_go.box.machine import any_gpu_lost, nvidia_driver
 from ready_steady_go.box.sensors import EnergyMeter, Sampler, open_gpu, read_facts, summarise_load
 from ready_steady_go.truth.health import gpu_findings
 
@@ -40,7 +40,7 @@ def play(box):
     time.sleep(0 if gpu is None else 0.03)
     joules, how = meter.stop()
     seen = dict(findings=gpu_findings(before, load, after), before=before and asdict(before), load=asdict(load), joules=joules, how=how,
-        opened=gpu is not None, lost=gpu_lost(), driver=nvidia_driver(), samples=len(sampler.samples), torch="torch" in sys.modules)
+        opened=gpu is not None, lost=any_gpu_lost(), driver=nvidia_driver(), samples=len(sampler.samples), torch="torch" in sys.modules)
     if gpu: gpu.close()
     return seen
 

@@ -9,6 +9,7 @@ A cell that begins with `#| varies` has an output that depends on the machine or
 
 import argparse
 import copy
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,9 @@ def executed(path):
     "A copy of a notebook with fresh outputs, run in its folder; an error in a cell is an exception."
     notebook = copy.deepcopy(nbformat.read(path, 4))
     here = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=here, extra_arguments=["--log-level=ERROR"]).execute()
+    quiet = os.environ | dict(PYTHONWARNINGS="ignore")  # other libraries' warnings name files of this machine
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=here, extra_arguments=["--log-level=ERROR"])
+    client.execute(env=quiet)
     return notebook
 
 
@@ -37,6 +40,11 @@ def text_of(cell):
     return found
 
 
+def printed(cell):
+    "The text outputs of a cell but for stderr, where libraries warn as they like."
+    return {name: text for name, text in text_of(cell).items() if name != "stderr"}
+
+
 def varies(cell):
     return any(line.replace(" ", "") == "#|varies" for line in cell.source.splitlines())
 
@@ -44,8 +52,8 @@ def varies(cell):
 def stale_cells(stored, fresh):
     "The cells whose stored text output differs from a fresh one, as (source, stored, fresh)."
     for old, new in zip(stored.cells, fresh.cells):
-        if old.cell_type == "code" and not varies(old) and text_of(old) != text_of(new):
-            yield old.source, text_of(old), text_of(new)
+        if old.cell_type == "code" and not varies(old) and printed(old) != printed(new):
+            yield old.source, printed(old), printed(new)
 
 
 def notebooks():
