@@ -10,6 +10,7 @@ A cell that begins with `#| varies` has an output that depends on the machine or
 import argparse
 import copy
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -69,7 +70,9 @@ def main():
     for path in [p.resolve() for p in asked.notebooks] or notebooks():
         start, fresh = time.monotonic(), executed(path)
         print(f"{path.relative_to(ROOT)} ({time.monotonic() - start:.0f} s)", flush=True)
-        if not asked.check: nbformat.write(fresh, path)
+        if not asked.check:
+            nbformat.write(fresh, path)
+            subprocess.run(["nbdev_clean", "--fname", path], check=True)
         for source, old, new in stale_cells(nbformat.read(path, 4), fresh) if asked.check else ():
             failed = True
             print(f"  not fresh: {source.splitlines()[-1]}\n    stored: {old}\n    fresh:  {new}")
