@@ -78,11 +78,23 @@ def label_of(page, name):
     return f"{page}.{kind}{name}".lower()
 
 
-def class_in(call, module):
-    "Whether `show_doc(NAME)` is about a class, by the module's source."
-    source = ROOT / "ready_steady_go" / (module.replace(".", "/") + ".py")
-    if not source.exists(): source = source.with_suffix("") / "__init__.py"
-    return any(isinstance(n, ast.ClassDef) and n.name == call for n in ast.parse(source.read_text()).body)
+def class_of(name, module):
+    "The source of a module, and the syntax tree of a class in it; None where it has no such class."
+    path = ROOT / "ready_steady_go" / (module.replace(".", "/") + ".py")
+    if not path.exists(): path = path.with_suffix("") / "__init__.py"
+    text = path.read_text(encoding="utf-8")
+    return text, next((n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and n.name == name), None)
+
+
+def fields_of(name, module):
+    "The fields of a dataclass as its source has them, with their comments; empty for anything else."
+    text, node = class_of(name, module)
+    if node is None or not any("dataclass" in ast.unparse(d) for d in node.decorator_list): return ""
+    fields = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+    if not fields: return ""
+    lines = text.splitlines()
+    head = " ".join(line.strip() for line in lines[node.lineno - 1 : node.body[0].lineno - 1])
+    return "\n".join([head, *lines[fields[0].lineno - 1 : fields[-1].end_lineno]])
 
 
 def signature(text, is_class):
@@ -102,7 +114,7 @@ def documentation(cell, page, module, level):
     if not code or "typer.models" in text or "Annotated[" in text:
         said = re.search(r"^\*(.+?)\*$", text, flags=re.M | re.S)
         return f"{head}\n{said[1].strip() if said else ''}\n"
-    sig, rest = signature(code[1], class_in(name, module)), code[2].strip()
+    sig, rest = fields_of(name, module) or signature(code[1], class_of(name, module)[1] is not None), code[2].strip()
     said = re.match(r"\*(.*?)\*(\n|$)", rest, flags=re.S)
     rest = rest.replace(said[0], said[1].strip() + "\n", 1) if said else rest
     return f"{head}\n```python\n{sig}\n```\n\n{rest}\n"
