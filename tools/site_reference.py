@@ -148,9 +148,14 @@ def findings_table():
     return "\n".join(lines)
 
 
+def is_only_places(text):
+    "True if nothing of a message is its own words: another message is listed in its place."
+    return not re.sub(r"<[^>]*>|--[\w-]+|[…:;,. ]", "", text)
+
+
 def error_reference():
     "All messages of one line, as Markdown: those that begin with an option, and the others."
-    said = sorted({text.replace("`", "'") for _, text in raised()}, key=str.lower)
+    said = sorted({text.replace("`", "'") for _, text in raised() if not is_only_places(text)}, key=str.lower)
     about = [text for text in said if text.startswith(("--", "<option>"))]
     listed = lambda texts: "\n".join(f"* `{text}`" for text in texts)
     rest = [text for text in said if text not in about]
