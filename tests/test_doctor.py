@@ -209,8 +209,8 @@ def test_a_rule_that_is_not_met_is_exit_code_1_on_a_healthy_box(capsys):
 @pytest.mark.parametrize(
     "wrong,code,text",
     [
-        (dict(equal=False, differing=1, first_difference=dict(step=17, values=1)), "bits_differ", "repeat 17 of the same training step gave different bits"),
-        (dict(finite=False, nonfinite=9, first_nonfinite=dict(step=0, values=2)), "not_finite", "repeat 0 of the same training step was not finite"),
+        (dict(equal=False, differing=1, first_difference=dict(step=17, values=1)), "bits_differ", "repeat 17 of the same training step"),
+        (dict(finite=False, nonfinite=9, first_nonfinite=dict(step=0, values=2)), "not_finite", "repeat 0 of the same training step"),
     ],
 )
 def test_wrong_results_are_findings(wrong, code, text, capsys):
