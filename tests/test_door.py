@@ -59,7 +59,8 @@ WRONG = {
     "negative budget": (["--model", "resnet50", "--budget", "-5"], "--budget"),
     "no such device": (["--model", "resnet50", "--device", "gpu"], "did you mean 'cuda'"),
     "no such option": (["--model", "resnet50", "--fp17"], "--fp16"),
-    "a bare word": (["resnet50"], "--model"),
+    "a verb of other programs": (["train", "resnet50"], "type rsg --model resnet50"),
+    "a file of a suite": (["my.toml"], "type rsg suite my.toml"),
     "no value": (["--model"], "--model"),
     "no such mode": (["--model", "resnet50", "--mode", "trian"], "did you mean 'train'"),
     "no soak": (["--model", "resnet50", "--soak", "0"], "--soak"),
@@ -149,3 +150,9 @@ def test_json_is_json(tmp_path):
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["model"] == "test_resnet"
     assert (tmp_path / "rsg-results.jsonl").read_text() == done.stdout
+
+
+def test_a_first_word_that_no_command_has_is_a_model(tmp_path):
+    done = rsg("test_vit", "--bs", "2", "--n-batches", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == "test_vit"
