@@ -191,7 +191,12 @@ class Runner:
         try:
             if self.child is None:
                 self.check([])  # names the device to the new child; the spec is complete
-            answer = self.child.ask(dict(do="point", spec=asdict(spec), limits=limits), on_beat, silence_s)
+            question = dict(do="point", spec=asdict(spec), limits=limits)
+            answer = self.child.ask(question, on_beat, silence_s)
+            if answer.get("ambiguous"):  # near a full card: a fresh process shows if the point really does not fit
+                self.end()
+                self.check([])
+                answer = self.child.ask(question, on_beat, FIRST_BEAT_TIMEOUT_S)
             record = Record(**answer["record"])
         except ChildGone as end:
             record = self._record_of_death(spec, limits, end)
@@ -242,7 +247,7 @@ def trial_result(
 ) -> TrialResult:
     "Return the part of a record that the search uses."
     r, step_s = record, (record.step_ms or 0) / 1e3
-    return TrialResult(r.bs, r.outcome, r.throughput, took_s, step_s, r.peak_mem_bytes, r.throughput_ci95, r.search or "")
+    return TrialResult(r.bs, r.outcome, r.throughput, took_s, step_s, r.memory_bytes, r.throughput_ci95, r.search or "")
 
 # %% ../../nbs/run/06c_supervise.ipynb #355bd7f5
 def run_ladder(

@@ -81,8 +81,8 @@ class Record(SpecFields):
     soak_s: float | None = None  # length of the soak, seconds
     flat: bool | None = None  # True: throughput, clock and temperature no longer changed at the end
     # memory
-    peak_mem_bytes: int | None = None  # peak memory: tensors on a GPU, the process on a CPU
-    peak_mem_steady_bytes: int | None = None  # peak memory after the warm-up
+    peak_mem_bytes: int | None = None  # peak memory, warm-up included: tensors on a GPU, the process on a CPU
+    peak_mem_steady_bytes: int | None = None  # peak memory after the warm-up; reserved memory with a CUDA graph
     peak_reserved_bytes: int | None = None  # peak of the memory that torch reserved on the GPU
     peak_reserved_steady_bytes: int | None = None  # peak of the reserved memory after the warm-up
     # energy
@@ -147,6 +147,11 @@ class Record(SpecFields):
     def ok(self) -> bool:
         "True for a result that may be ranked."
         return self.outcome == "ok" and self.throughput is not None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        "The memory that the steps need: the peak after the warm-up, whose tuning may fill the card; else the peak of all."
+        return self.peak_mem_steady_bytes or self.peak_mem_bytes
 
     @property
     def failed(self) -> bool:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AUTOCAST_TYPES', 'OOM_MESSAGES', 'NEARLY_FULL_MESSAGES', 'NEARLY_FULL', 'torch_module', 'find_device', 'EventClock',
-           'make_clock', 'set_precision', 'check_precision', 'precision_findings', 'PeakMemory', 'synchronize',
-           'free_memory', 'is_oom', 'memory_share']
+           'make_clock', 'set_precision', 'check_precision', 'precision_findings', 'PeakMemory', 'allocator_retries',
+           'retries_finding', 'synchronize', 'free_memory', 'error_chain', 'oom_cause', 'is_oom', 'memory_share']
 
 # %% ../../nbs/timing/02b_device.ipynb #f99b39c4
 import gc
@@ -207,6 +207,22 @@ class PeakMemory:
             peak_reserved_steady_bytes=steady["reserved"] if self.warmup else None,
         )
 
+# %% ../../nbs/timing/02b_device.ipynb #7966d2eb
+def allocator_retries(
+    device: torch.device,
+) -> int:  # 0 where unknown
+    "Return how often the allocator has freed its cached memory to make room, since the process began."
+    if device.type != "cuda":
+        return 0
+    return torch.cuda.memory_stats(device).get("num_alloc_retries", 0)
+
+
+def retries_finding(
+    n: int,  # retries while steps were timed
+) -> dict[str, str] | None:
+    "Return a finding if memory was that tight."
+    return dict(code="memory_tight", times="once" if n == 1 else f"{n} times") if n else None
+
 # %% ../../nbs/timing/02b_device.ipynb #670fd222
 def synchronize(device: torch.device) -> None:
     "Wait until the device has done everything that was queued."
@@ -227,27 +243,56 @@ def free_memory(device: torch.device) -> None:
 OOM_MESSAGES = (
     "out of memory", "DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", "unable to allocate memory", "std::bad_alloc",
-    "Storage size calculation overflowed", "Invalid buffer size",
+    "Storage size calculation overflowed", "Invalid buffer size", "cudaErrorMemoryAllocation", "hipErrorOutOfMemory",
 )  # fmt: skip
-NEARLY_FULL_MESSAGES = ("CUDNN_STATUS_NOT_SUPPORTED", "CUBLAS_STATUS_NOT_SUPPORTED", "unable to find an engine")
+# These mean it only near a full card.
+NEARLY_FULL_MESSAGES = (
+    "CUDNN_STATUS_NOT_SUPPORTED", "CUBLAS_STATUS_NOT_SUPPORTED", "unable to find an engine", "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_NOT_INITIALIZED", "CUBLAS_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_INTERNAL_ERROR",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+)  # fmt: skip
 NEARLY_FULL = 0.9  # share of the memory
 
 
-def is_oom(
+def error_chain(error: BaseException | None) -> list[BaseException]:
+    "Return an error and the errors that caused it, the last one first."
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _has_message(error: BaseException, messages: tuple[str, ...]) -> bool:
+    "Return whether the text of an error contains one of the messages."
+    text = str(error).lower()
+    return any(message.lower() in text for message in messages)
+
+# %% ../../nbs/timing/02b_device.ipynb #7db42d4a
+def oom_cause(
     error: BaseException,
     full: float = 0.0,  # share of the device's memory that was in use at the peak
-) -> bool:
-    "Return whether an error means out of memory."
+) -> BaseException | None:
+    "Return the error of a chain that means out of memory, else None."
     kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
     messages = OOM_MESSAGES + (NEARLY_FULL_MESSAGES if full > NEARLY_FULL else ())
-    return isinstance(error, kinds) or any(message.lower() in str(error).lower() for message in messages)
+    return next((e for e in error_chain(error) if isinstance(e, kinds) or _has_message(e, messages)), None)
+
+
+def is_oom(error: BaseException, full: float = 0.0) -> bool:
+    "Return whether an error means out of memory; see `oom_cause`."
+    return oom_cause(error, full) is not None
 
 # %% ../../nbs/timing/02b_device.ipynb #77e685d4
 def memory_share(
     device: torch.device,
 ) -> float:  # 0 where unknown
-    "Return the share of the device's memory that the allocator held at its peak."
+    "Return the share of the device's memory that was in use: the allocator's peak, or with other processes now."
     module = torch_module(device.type)
     if not hasattr(module, "max_memory_reserved"):
         return 0.0
-    return module.max_memory_reserved(device) / module.get_device_properties(device).total_memory
+    share = module.max_memory_reserved(device) / module.get_device_properties(device).total_memory
+    if not hasattr(module, "mem_get_info"):
+        return share
+    free, total = module.mem_get_info(device)
+    return max(share, 1 - free / total)

@@ -63,7 +63,8 @@ def planted(bench, mistake):
         if mistake == "model": work.model.register_forward_hook(lambda module, args, out: torch.cuda.synchronize())
         return work
 
-    with mock.patch.object(bench, "_build", with_wait): yield
+    broken = mock.patch.object(torch.profiler, "profile", side_effect=RuntimeError("no CUPTI")) if mistake == "profiler" else contextlib.nullcontext()
+    with mock.patch.object(bench, "_build", with_wait), broken: yield
 
 
 def step_of(bench, spec, mistake):
