@@ -26,6 +26,7 @@ from ..store.record import Record, make_record
 from ready_steady_go.timing.device import (
     PeakMemory,
     allocator_retries,
+    allocator_settings,
     check_precision,
     find_device,
     free_memory,
@@ -343,7 +344,7 @@ class Bench:
     def _measure(self, spec: Spec, requested: dict, limits: dict, brief: bool, progress) -> Record:
         "Return the record of a point that ran to its end."
         progress("ready", None)
-        switches: dict = set_precision(spec.precision)
+        switches: dict = set_precision(spec.precision) | dict(allocator=allocator_settings(self.device))
         work = self._build(spec)
         torch.manual_seed(spec.seed)
         step = make_step(work, spec)

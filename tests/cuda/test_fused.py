@@ -10,8 +10,9 @@ NOT_FUSED = {"typed": dict(fused=False), "no fused form": dict(optimizer="rmspro
 @pytest.fixture(scope="module")
 def records(driver):
     "A short point of each case."
-    cases = [dict(spec=dict(model="test_vit") | spec, bs=2, point=dict(n_batches=2), count=False) for spec in [*FUSED.values(), *NOT_FUSED.values()]]
-    return dict(zip([*FUSED, *NOT_FUSED], (answer["record"] for answer in driver(cases, KERNEL_US=2))))
+    specs = FUSED | NOT_FUSED
+    cases = [dict(spec=dict(model="test_vit") | spec, bs=2, point=dict(n_batches=2), count=False) for spec in specs.values()]
+    return dict(zip(specs, (answer["record"] for answer in driver(cases, KERNEL_US=2))))
 
 
 @pytest.mark.parametrize("name", FUSED)
