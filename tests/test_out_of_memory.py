@@ -121,7 +121,7 @@ def test_an_ambiguous_error_is_tried_once_more_in_a_fresh_process(second, outcom
 
 def test_a_search_sees_the_memory_of_the_steps():
     "Tuning tries workspaces as large as what is free, so the peak of the warm-up is near the card's memory at any batch size."
-    tuned = make_record(SPEC, Machine(device="cuda"), peak_mem_bytes=23 * 2**30, peak_mem_steady_bytes=3 * 2**30)
+    tuned = make_record(SPEC, Machine(device="cuda", device_name="Toy GPU"), peak_mem_bytes=23 * 2**30, peak_mem_steady_bytes=3 * 2**30)
     assert (tuned.memory_bytes, trial_result(tuned).mem_bytes) == (3 * 2**30, 3 * 2**30)
-    unknown = make_record(SPEC, Machine(device="cuda"), peak_mem_bytes=5 * 2**30)
+    unknown = make_record(SPEC, Machine(device="cuda", device_name="Toy GPU"), peak_mem_bytes=5 * 2**30)
     assert trial_result(unknown).mem_bytes == 5 * 2**30

@@ -356,7 +356,7 @@ class Bench:
         self._clean_up()
         findings = worded(precision_findings(spec.precision, self.device) + found + ([wrong] if wrong else []))
         if wrong and wrong["code"] == "nonfinite":  # nothing was trained, so there is no throughput
-            failed = dict(outcome="failed:nonfinite", error=findings[-1]["text"], findings=findings)
+            failed: dict = dict(outcome="failed:nonfinite", error=findings[-1]["text"], findings=findings)
             return make_record(spec, self.machine, **failed, **requested, **switches)
         more: dict = {}
         if requested["soak"]:

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -222,12 +223,11 @@ def queued_seconds(
     n: int,  # steps
 ) -> float | None:  # per step; None if the host waits for the device, or is too slow
     "Return the device time of a step that never waits for its host."
-    clock, sleep, start = make_clock(device), torch_module(device.type)._sleep, time.perf_counter()
+    clock, sleep, start = EventClock(device), torch_module(device.type)._sleep, time.perf_counter()
     every = SEGMENT_OPS if _is_eager(step) else None
     cycle_s, host_s = _cycle_seconds(clock, sleep), 2 * _longest_segment(step, device, every) + 1e-3
     for _ in range(MAX_SLEEP_TRIES):
-        cycles = int(host_s / cycle_s)
-        queue = _Queue(clock, lambda cycles=cycles: sleep(cycles))
+        queue = _Queue(clock, partial(sleep, int(host_s / cycle_s)))
         run_in_segments(step, n, queue.cut, every)
         synchronize(device)
         if queue.in_time:
