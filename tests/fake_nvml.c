@@ -58,6 +58,12 @@ int nvmlInitWithFlags(u32 flags) {
     if (!code && !sessions++) memset(seen, 0, sizeof seen), questions = 0;
     return code + 0 * flags;
 }
+/* Only torch asks these: its expandable segments need NVML. */
+int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+int nvmlDeviceGetNvLinkRemoteDeviceType(void) { return 3; }
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(void) { return 3; }
+int nvmlDeviceGetComputeRunningProcesses(void) { return 3; }
+int nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 13000; return 0; }
 int nvmlShutdown(void) { return sessions ? (sessions--, 0) : UNINITIALIZED; }
 const char *nvmlErrorString(int code) { return code ? "an error" : "success"; }
 int nvmlSystemGetDriverVersion(char *out, u32 n) { return snprintf(out, n, "999.1") < 0; }

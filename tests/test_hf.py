@@ -190,3 +190,15 @@ def test_listing_the_friendly_names_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "" and any(line.split()[:1] == ["bert-base"] for line in lines)
+
+
+def test_a_model_does_not_compile_itself():
+    "ModernBERT of transformers 4.48 compiles itself on a GPU unless its configuration forbids it."
+    from types import SimpleNamespace
+
+    from ready_steady_go.spec.spec import Spec
+    from ready_steady_go.training.families import hf
+
+    config = SimpleNamespace(use_cache=True, pad_token_id=0, reference_compile=None)
+    hf._fit_task(config, Spec(model="modernbert-base", task="classify"))
+    assert (config.use_cache, config.reference_compile) == (False, False)

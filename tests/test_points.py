@@ -96,6 +96,9 @@ def test_drift_is_a_finding_that_names_soak(tmp_path, capfd):
     code, (record,), output = measured(tmp_path, capfd, slower, n_seconds=4)
     assert (record.steady, record.drift > 0.05, "drift" in codes(record)) == (False, True, True)
     assert "steps became" in output.err and "--soak" in output.err
+    times = [ms / n for n, ms in record.windows]
+    mean = sum(times) / len(times)
+    assert record.throughput_ci95 / record.throughput <= 1.001 * max(abs(t / mean - 1) for t in times)
 
 
 def test_nothing_of_the_passes_is_in_the_timed_part(monkeypatch):
@@ -131,6 +134,22 @@ def test_passes_that_fail_keep_the_throughput(monkeypatch):
     bench = bench_module.Bench("cpu")
     record = bench.point(bench.check(Spec(model="test_resnet", bs=2)), n_batches=5)
     assert (record.outcome, record.throughput > 0, "passes_failed" in codes(record)) == ("ok", True, True)
+
+
+def test_a_brief_point_has_no_energy(monkeypatch):
+    "The counter of a GPU steps every 20 to 100 ms, so over 0.2 s it is off by up to half."
+    from ready_steady_go.run import bench as bench_module
+
+    class Meter:
+        def __init__(self, gpu): self.gpu = gpu
+        def start(self): pass
+        def stop(self): return (5.0, "counter") if self.gpu else (None, None)
+
+    monkeypatch.setattr(bench_module, "EnergyMeter", Meter)
+    bench = bench_module.Bench("cpu")
+    bench.gpu = "a GPU"
+    spec = bench.check(Spec(model="test_resnet", bs=2))
+    assert [bench.point(spec, n_batches=2, brief=brief).energy_j for brief in (False, True)] == [5.0, None]
 
 
 def rsg(*args, cwd, **env):

@@ -71,7 +71,8 @@ def _problems(record: Record) -> str | None:
 
 # %% ../../nbs/report/07a_table.ipynb #44e22437
 CHUNK_RECORDS = 2000  # held as Python objects at a time: few enough for the processor's cache
-_field_values = attrgetter(*TABLE_FIELDS)
+# The memory of a report is that of the steps, without what tuning needed.
+_field_values = attrgetter(*("memory_bytes" if name == "peak_mem_bytes" else name for name in TABLE_FIELDS))
 
 
 def _columns(

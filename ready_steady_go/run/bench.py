@@ -25,13 +25,16 @@ from ..spec.spec import Spec
 from ..store.record import Record, make_record
 from ready_steady_go.timing.device import (
     PeakMemory,
+    allocator_retries,
+    allocator_settings,
     check_precision,
     find_device,
     free_memory,
-    is_oom,
     make_clock,
     memory_share,
+    oom_cause,
     precision_findings,
+    retries_finding,
     set_precision,
     synchronize,
 )
@@ -47,7 +50,7 @@ from ready_steady_go.training.compiling import (
     run_until_compiled,
 )
 from ..training.families import load_family, resolve
-from ..training.prepare import check_options, make_step, prepare_workload
+from ..training.prepare import check_options, make_step, prepare_workload, with_fused
 from ..training.workload import Workload, nonfinite_finding
 from ..truth.findings import worded
 from ..truth.flops import forward_flops
@@ -67,8 +70,10 @@ class TimedRegion:
         self.energy: tuple[float | None, str | None] = None, None  # joules, and their source
         self.compiled: tuple[dict, dict] = {}, {}  # counts of torch.compile, before and after
         self.threads: tuple[dict, dict] = {}, {}  # times of our threads, before and after
+        self.device, self.retries = device, 0  # retries of the allocator
 
     def __enter__(self):
+        self.retries = -allocator_retries(self.device)
         self.compiled = compile_counts(), {}
         self.threads = thread_times(), {}
         self.memory.warmed_up()
@@ -80,6 +85,12 @@ class TimedRegion:
         self.energy = self.meter.stop()  # first: the readings after it must not cost energy of the work
         self.threads = self.threads[0], thread_times()
         self.compiled = self.compiled[0], compile_counts()
+        self.retries += allocator_retries(self.device)
+
+    def findings(self) -> list[dict[str, Any]]:
+        "Return what the readings show, besides the fields of the record."
+        tight = retries_finding(self.retries)
+        return cpu_wait_findings(cpu_wait_share(*self.threads)) + ([tight] if tight else [])
 
     def fields(self, m: Measurement) -> dict:
         "Return the record's fields. Wall time and energy are shared by all timed steps, late warm-up included."
@@ -217,16 +228,21 @@ def describe_error(
     return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")[:300]
 
 
+def _oom_cause(error: BaseException, device: torch.device) -> BaseException | None:
+    "Return the error that means out of memory, else None."
+    try:
+        full = memory_share(device)
+    except RuntimeError:  # after an error the device may not answer
+        full = 0.0
+    return oom_cause(error, full)
+
+
 def outcome_of(
     error: Exception,
     device: torch.device,
 ) -> str:  # `oom` or `failed:TYPE`
     "Return the outcome of a point that ended with an error."
-    try:
-        full = memory_share(device)
-    except RuntimeError:  # after an error the device may not answer
-        full = 0.0
-    return "oom" if is_oom(error, full) else f"failed:{type(error).__name__}"
+    return f"failed:{type(error).__name__}" if _oom_cause(error, device) is None else "oom"
 
 # %% ../../nbs/run/06a_bench.ipynb #8405d219
 def _gpu_of(device: torch.device) -> Gpu | None:
@@ -277,6 +293,7 @@ class Bench:
         self.spec: Spec | None = None  # of the model, without a batch size
         self.work: Workload | None = None
         self.ceiling: float | None = None  # TFLOP/s
+        self.ambiguous = False  # the last error may mean out of memory, or something else
 
     def check(
         self,
@@ -284,9 +301,9 @@ class Bench:
     ) -> Spec:  # completed by its family
         "Return the completed spec. Raise a `UserError` if this machine cannot run it."
         check_precision(spec.precision, self.device)
-        spec = resolve(spec)
-        check_options(spec, self.device)
-        return spec
+        complete = resolve(spec)
+        check_options(complete, self.device)
+        return with_fused(complete, self.device) if spec.fused is None else complete
 
     def point(
         self,
@@ -302,12 +319,14 @@ class Bench:
     ) -> Record:
         "Return the record of one point, whatever happens. Raise a `UserError` only for what `check` should have refused."
         requested: dict = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number, soak=soak)
+        self.ambiguous = False
         try:
             return self._measure(spec, requested, dict(limit_s=limit_s, warmup_limit_s=warmup_limit_s), brief, progress)
         except UserError:
             raise
         except Exception as error:
-            outcome, text = outcome_of(error, self.device), describe_error(error)
+            outcome, text = outcome_of(error, self.device), describe_error(_oom_cause(error, self.device) or error)
+            self.ambiguous = outcome == "oom" and oom_cause(error) is None
         if outcome == "oom":
             self._clean_up()  # after any other error the device is in doubt, and the process ends
         return make_record(spec, self.machine, outcome=outcome, error=text, **requested)
@@ -325,11 +344,11 @@ class Bench:
     def _measure(self, spec: Spec, requested: dict, limits: dict, brief: bool, progress) -> Record:
         "Return the record of a point that ran to its end."
         progress("ready", None)
-        switches: dict = set_precision(spec.precision)
+        switches: dict = set_precision(spec.precision) | dict(allocator=allocator_settings(self.device))
         work = self._build(spec)
         torch.manual_seed(spec.seed)
         step = make_step(work, spec)
-        m, fields, found = self._time(step, spec, requested, limits, progress)
+        m, fields, found = self._time(step, spec, requested, limits, progress, None if brief else self.gpu)  # brief: no energy
         wrong = nonfinite_finding(step)
         if not brief and not wrong:
             found += self._examine(step, spec, m, fields, bool(requested["soak"]))
@@ -337,24 +356,24 @@ class Bench:
         self._clean_up()
         findings = worded(precision_findings(spec.precision, self.device) + found + ([wrong] if wrong else []))
         if wrong and wrong["code"] == "nonfinite":  # nothing was trained, so there is no throughput
-            failed = dict(outcome="failed:nonfinite", error=findings[-1]["text"], findings=findings)
+            failed: dict = dict(outcome="failed:nonfinite", error=findings[-1]["text"], findings=findings)
             return make_record(spec, self.machine, **failed, **requested, **switches)
         more: dict = {}
         if requested["soak"]:
             m, more = sustained_part(m)
         return self._judge(spec, m, findings, fields | requested | switches | more)
 
-    def _time(self, step, spec: Spec, requested: dict, limits: dict, progress) -> tuple[Measurement, dict, list[dict]]:
+    def _time(self, step, spec: Spec, requested: dict, limits: dict, progress, gpu: Gpu | None) -> tuple[Measurement, dict, list[dict]]:
         "Return the measurement, and the fields and findings of the readings around it."
-        region, clock = TimedRegion(self.device, self.gpu), make_clock(self.device)
+        region, clock = TimedRegion(self.device, gpu), make_clock(self.device)
         fields, found = compile_step(step, spec, self.device, progress) if spec.compile else ({}, [])
         soak = UntilFlat(requested["soak"], lambda: soak_sensors(self.gpu)) if requested["soak"] else None
         lengths = {} if soak else dict(n_seconds=requested["n_seconds"], n_batches=requested["n_batches"])
         m = measure(step, spec.bs * spec.grad_accum, clock, progress=progress, soak=soak, during=region, **lengths, **limits)
         fields |= region.fields(m)
         if spec.cuda_graph:
-            fields["peak_mem_steady_bytes"] = None  # a graph's memory was allocated when it was captured
-        return m, fields, (found or compile_findings(region.compiled)) + cpu_wait_findings(cpu_wait_share(*region.threads))
+            fields["peak_mem_steady_bytes"] = fields["peak_reserved_steady_bytes"]  # a graph's memory is only reserved
+        return m, fields, (found or compile_findings(region.compiled)) + region.findings()
 
     def _examine(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "Run the passes, add their fields, and return all findings on the throughput."

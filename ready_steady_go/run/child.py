@@ -40,7 +40,7 @@ def _answer_point(bench: Bench, question: dict, send: Callable[[dict], None]) ->
         send(dict(event="beat", phase=phase, **now))
 
     record = bench.point(Spec(**question["spec"]), progress=progress, **question["limits"])
-    return dict(event="record", record=asdict(record))
+    return dict(event="record", record=asdict(record), ambiguous=bench.ambiguous)
 
 # %% ../../nbs/run/06b_child.ipynb #364bc4fd
 def serve(

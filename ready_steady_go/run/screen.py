@@ -85,7 +85,7 @@ def table_row(
         return f"{start}  {outcome_text(r.outcome)}"[:TABLE_WIDTH]
     numbers = f"{plus_minus(r.throughput, r.throughput_ci95):>20}{as_ms(r.step_ms):>11}{as_ms(r.step_ms_p95):>10}"
     cost = "" if r.usd_per_hour is None else f"{dollars(r.usd_per_msample):>8}"
-    return f"{start}{numbers}{as_gib(r.peak_mem_bytes):>11}{cost}  {remark(r)}".rstrip()
+    return f"{start}{numbers}{as_gib(r.memory_bytes):>11}{cost}  {remark(r)}".rstrip()
 
 # %% ../../nbs/run/06f_screen.ipynb #fb7bc858
 def best_record(
@@ -105,7 +105,7 @@ def best_line(
 ) -> str:
     "Return the best point as a sentence."
     mode = "" if r.mode == "train" else f" {r.mode}"
-    memory = f", {as_gib(r.peak_mem_bytes)}" if r.peak_mem_bytes else ""
+    memory = f", {as_gib(r.memory_bytes)}" if r.memory_bytes else ""
     words = f" ({tokens(r.tokens_per_s)} tokens/s)" if r.tokens_per_s else ""
     speed = plus_minus(r.throughput, r.throughput_ci95)
     return f"{BEST_MARK} {r.model} {r.precision}{mode}: {speed} samples/s{words} at batch size {r.bs}{memory}"

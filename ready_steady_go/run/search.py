@@ -223,7 +223,7 @@ def sizes_above(
     return found
 
 # %% ../../nbs/run/06_search.ipynb #e8ed8c97
-WARMUP = 2  # steps before the timed ones
+WARMUP = 3  # steps before the timed ones
 SHORT_TRIAL_S = 0.2  # longest time of a short trial, seconds
 CONFIRM_S = 4.0  # expected time of a confirmation, seconds
 OOM_COST_S = 4.0  # cost of running out of memory, seconds

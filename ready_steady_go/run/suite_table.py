@@ -71,7 +71,7 @@ def suite_row(
         return [*start, outcome_text(r.outcome)]
     extra = [EXTRA_COLUMNS[name].cell(r, suite) for name in suite.show]
     short = remark(r) if remark(r) != "unsteady" else ""
-    return [*start, marked_throughput(r), *extra, as_gib(r.peak_mem_bytes), short]
+    return [*start, marked_throughput(r), *extra, as_gib(r.memory_bytes), short]
 
 # %% ../../nbs/run/06i_suite_table.ipynb #a62bbf9b
 MIN_NAME_WIDTH = 12
@@ -137,7 +137,7 @@ def grid_cell(r: Record | None) -> str:
         return "-"
     if not r.ok:
         return outcome_text(r.outcome).partition(":")[0]
-    memory = "" if r.peak_mem_bytes is None else f"{as_gib(r.peak_mem_bytes):>10}"
+    memory = "" if r.memory_bytes is None else f"{as_gib(r.memory_bytes):>10}"
     return marked_throughput(r) + memory
 
 

@@ -8,6 +8,7 @@ __all__ = ['BENCH_COMMAND', 'FIRST_BEAT_TIMEOUT_S', 'BEAT_TIMEOUT_S', 'NOT_INHER
            'trial_result', 'run_ladder', 'run_soak']
 
 # %% ../../nbs/run/06c_supervise.ipynb #05630b73
+import ctypes
 import json
 import os
 import select
@@ -35,9 +36,20 @@ BEAT_TIMEOUT_S = 120.0  # between two heartbeats, but never less than ten times 
 NOT_INHERITED = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", *SECRET_VARIABLES)
 
 
+def _has_nvml() -> bool:
+    "Return whether NVIDIA's management library is there."
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def bench_environment() -> dict[str, str]:
     "Return the environment variables of a child."
     inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    if not any(name.endswith("_ALLOC_CONF") for name in inherited) and _has_nvml():
+        inherited["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"  # less is lost to gaps; torch crashes without NVML
     return inherited | {"KINETO_LOG_LEVEL": "99"}  # otherwise the profiler writes to stderr
 
 # %% ../../nbs/run/06c_supervise.ipynb #249afb05
@@ -191,7 +203,12 @@ class Runner:
         try:
             if self.child is None:
                 self.check([])  # names the device to the new child; the spec is complete
-            answer = self.child.ask(dict(do="point", spec=asdict(spec), limits=limits), on_beat, silence_s)
+            question = dict(do="point", spec=asdict(spec), limits=limits)
+            answer = self.child.ask(question, on_beat, silence_s)
+            if answer.get("ambiguous"):  # near a full card: a fresh process shows if the point really does not fit
+                self.end()
+                self.check([])
+                answer = self.child.ask(question, on_beat, FIRST_BEAT_TIMEOUT_S)
             record = Record(**answer["record"])
         except ChildGone as end:
             record = self._record_of_death(spec, limits, end)
@@ -242,7 +259,7 @@ def trial_result(
 ) -> TrialResult:
     "Return the part of a record that the search uses."
     r, step_s = record, (record.step_ms or 0) / 1e3
-    return TrialResult(r.bs, r.outcome, r.throughput, took_s, step_s, r.peak_mem_bytes, r.throughput_ci95, r.search or "")
+    return TrialResult(r.bs, r.outcome, r.throughput, took_s, step_s, r.memory_bytes, r.throughput_ci95, r.search or "")
 
 # %% ../../nbs/run/06c_supervise.ipynb #355bd7f5
 def run_ladder(

@@ -155,7 +155,7 @@ class SpecFields:
                          read=_layout, label="{}")  # fmt: skip
     optimizer: str | None = option(None, "sgd, adam, adamw, adagrad or rmsprop. Default: sgd; for lstm, adam.", STEP,
                                    metavar="NAME", choices=OPTIMIZERS, label="{}", usual=("sgd",))  # fmt: skip
-    fused: bool | None = option(None, "Update all weights in one kernel. FP16 always does.", STEP, train_only=True)
+    fused: bool | None = option(None, "Update all weights in one kernel. The default on CUDA and in FP16.", STEP, train_only=True)
     lr: float | None = option(None, "Learning rate.", STEP, metavar="RATE", above=0)
     clip: float | None = option(None, "Clip the gradients to this norm.", STEP, metavar="NORM", above=0, train_only=True, label="clip {:g}")
     grad_accum: int = option(1, "Batches per optimizer step.", STEP, metavar="N", least=1, train_only=True, label="grad-accum {}")

@@ -93,6 +93,16 @@ FINDINGS = dict(
         "use a larger batch size or, for a GPU, a box with a faster CPU",
         NOTE,
     ),
+    host_waits=Finding(
+        "a step reads a value of the device on the host, so the host waits and cannot queue work ahead",
+        "the host waits for the device {times} in each step",
+        "remove calls such as .item() from the model; for a Hugging Face model, run pip install --upgrade transformers",
+    ),
+    memory_tight=Finding(
+        "the GPU's memory was so full that torch freed and allocated it again while steps were timed",
+        "memory is nearly full: torch freed cached memory {times} while steps were timed, and each time the GPU waited",
+        "use a slightly smaller batch size",
+    ),
     fp16_emulated=Finding(
         "this CPU has no FP16 arithmetic and emulates it slowly",
         "this CPU has no FP16 arithmetic and emulates it slowly",

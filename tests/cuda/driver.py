@@ -7,6 +7,7 @@ the counters of one step after warm-up.
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import sys
@@ -53,6 +54,16 @@ def waiting_loss(loss):
     return waits
 
 
+def growing():
+    "A hook that needs a little more memory in each step, so that no cached block is large enough."
+    sizes = itertools.count(400, 2)
+
+    def hook(module, args, out):
+        torch.empty(next(sizes) << 20, dtype=torch.uint8, device="cuda")
+
+    return hook
+
+
 @contextlib.contextmanager
 def planted(bench, mistake):
     "Plant a mistake into what the bench builds."
@@ -61,10 +72,13 @@ def planted(bench, mistake):
     def with_wait(spec):
         work = build(spec)
         if mistake == "loss": return replace(work, loss=waiting_loss(work.loss))
+        if mistake == "memory": work.model.register_forward_hook(growing())
         if mistake == "model": work.model.register_forward_hook(lambda module, args, out: torch.cuda.synchronize())
         return work
 
-    with mock.patch.object(bench, "_build", with_wait): yield
+    broken = contextlib.nullcontext()
+    if mistake == "profiler": broken = mock.patch.object(torch.profiler, "profile", side_effect=RuntimeError("no CUPTI"))
+    with mock.patch.object(bench, "_build", with_wait), broken: yield
 
 
 def step_of(bench, spec, mistake):

@@ -212,6 +212,8 @@ def _fit_vocabulary(part, vocab: int | None) -> None:
 def _fit_task(part, spec: Spec) -> None:
     "Set what the task needs, and remove what training does not use."
     part.use_cache = False
+    if hasattr(part, "reference_compile"):
+        part.reference_compile = False  # transformers before 5: ModernBERT would compile itself on a GPU
     if spec.task == "classify" and getattr(part, "pad_token_id", None) is None:
         part.pad_token_id = 0  # decoders look for it
     if spec.task == "lm" and hasattr(part, "is_decoder"):
