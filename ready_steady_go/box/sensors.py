@@ -129,6 +129,7 @@ class GpuFacts:
     power_limit_default_w: float | None = None
     power_limit_max_w: float | None = None
     sm_clock_max_mhz: int | None = None
+    sm_clock_boost_mhz: int | None = None  # of the data sheet: NVML does not know it
     mem_clock_max_mhz: int | None = None
     pcie_gen_max: int | None = None  # of card and slot
     pcie_width_max: int | None = None  # lanes, of card and slot
