@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ready_steady_go.spec.errors import UserError
-from ready_steady_go.truth.guard import judge, verdict_fields
+from ready_steady_go.truth.guard import highest_tflops, judge, verdict_fields
 from ready_steady_go.truth.published import TABLE_COLUMNS, check_table
 
 PUBLISHED = Path(__file__).parent / "data/published_throughput.csv"
@@ -118,15 +118,48 @@ def test_invented_rows(tmp_path):
     assert "looks like TF32" in found["tf32-as-fp32"]["why"]
 
 
+def code_of(fields): return (fields["finding"] or {}).get("code")
+
+
 def test_a_record_is_judged_by_the_same_rules():
+    "A little above the peak, the program's own result keeps its throughput, with a finding; a published one is refused."
     h = dict(forward_flops=10**12, mode="infer", precision="bf16", device_name="NVIDIA H200")
-    for share, plausible in ((0.5, True), (0.99, True), (1.05, False), (100, False)):
+    for share, code in ((0.5, None), (0.99, None), (1.05, "over_peak"), (1.29, "over_peak"), (1.31, "impossible"), (100, "impossible")):
         rate = share * 989.4
         fields = verdict_fields(10**12, "infer", "bf16", "NVIDIA H200", 1, rate)
-        assert judge(throughput=rate, **h).plausible is fields["plausible"] is plausible and fields["mfu"] == pytest.approx(share)
-        assert (fields["finding"] or {}).get("code") == (None if plausible else "impossible")
+        assert judge(throughput=rate, **h).plausible is (code is None) and fields["mfu"] == pytest.approx(share)
+        assert code_of(fields) == code and fields["plausible"] is (code != "impossible")
     over = verdict_fields(10**12, "infer", "bf16", "NVIDIA H200", 2, 2 * 700, 650)
     assert over["plausible"] and over["finding"]["code"] == "over_ceiling" and over["ceiling_share"] == pytest.approx(700 / 650)
+
+
+VGG19 = 39.3e9, 17.6e9  # FLOP per sample, forward: counted directly, and by Winograd's algorithm
+
+
+def test_winograd_excuses_fp32_where_tf32_was_read_back_as_off():
+    "An A100 trains VGG-19 at 1.4 times its FP32 peak, as counted; it has TF32, so a published result is refused."
+    rate = 1.4 * 19.5e12 / (3 * VGG19[0])
+    about = int(VGG19[0]), "train", "fp32", "NVIDIA A100-SXM4-80GB", 1
+    own = verdict_fields(*about, rate, 18.9, int(VGG19[1]), tf32_off=True)
+    assert own["plausible"] is True and own["finding"] is None and own["mfu"] == pytest.approx(1.4)
+    assert code_of(verdict_fields(*about, rate, 18.9, int(VGG19[1]), tf32_off=False)) == "impossible"
+    published = judge(throughput=rate, forward_flops=int(VGG19[0]), mode="train", precision="fp32", device_name=about[3], least_flops=int(VGG19[1]))
+    assert published.plausible is False and "looks like TF32" in published.why
+    shares = {share: code_of(verdict_fields(*about, share * rate / 1.4 * VGG19[0] / VGG19[1], 18.9, int(VGG19[1]), tf32_off=True)) for share in (1.1, 1.25, 1.4)}
+    assert shares == {1.1: "over_peak", 1.25: "over_peak", 1.4: "impossible"}  # shares of the peak as Winograd multiplies
+
+
+@pytest.mark.parametrize("factor", [3, 1000])
+def test_a_wrong_ceiling_does_not_switch_the_guard_off(factor):
+    "30 times the peak of an RTX 3090 is impossible whatever the ceiling; the share of a wrong ceiling is not printed."
+    fields = verdict_fields(10**12, "infer", "fp16", "NVIDIA GeForce RTX 3090", 1, 30 * 71.0, 71.0 * factor, max_clock_mhz=2100)
+    assert code_of(fields) == "impossible" and fields["ceiling_share"] is None
+
+
+def test_the_highest_clock_moves_the_hard_limit():
+    assert highest_tflops("NVIDIA GeForce RTX 3090", "fp16") == highest_tflops("NVIDIA GeForce RTX 3090", "fp16", 2100) == pytest.approx(1.3 * 71)
+    assert highest_tflops("NVIDIA RTX A2000 12GB", "fp16", 2100) == pytest.approx(1.02 * 2100 / 1200 * 31.9)  # a low nominal boost
+    assert 146_589 > highest_tflops("Toy GPU 3000", "fp16") > 4 * 2250
 
 
 @pytest.mark.parametrize("column", ["id", "gpu", "n_gpus", "family", "model", "mode", "precision", "value", "unit"])
