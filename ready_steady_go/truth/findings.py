@@ -201,12 +201,12 @@ FINDINGS = dict(
     ),
     slow_matmul=Finding(
         "matrix products are far below the data sheet: the card is shared, hot or capped",
-        "matrix products reach less than {line:.0%} of the data sheet ({shares}): the card is shared, hot or capped",
+        "matrix products are far below the data sheet ({shares}): the card is shared, hot or capped",
         "rent another box",
     ),
     too_fast=Finding(
         "a measurement is more than 30 % above the data sheet: its clock is wrong, or the card is not what its name says",
-        "{what}: more than the card can do, so its clock or its name is wrong",
+        "{what}: more than this card can do, so the clock or the card's name is wrong",
         "run rsg doctor again, and rent another box if the finding stays",
         WRONG,
     ),
