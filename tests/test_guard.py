@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,55 @@ def test_winograd_excuses_fp32_where_tf32_was_read_back_as_off():
     assert published.plausible is False and "looks like TF32" in published.why
     shares = {share: code_of(verdict_fields(*about, share * rate / 1.4 * VGG19[0] / VGG19[1], 18.9, int(VGG19[1]), tf32_off=True)) for share in (1.1, 1.25, 1.4)}
     assert shares == {1.1: "over_peak", 1.25: "over_peak", 1.4: "impossible"}  # shares of the peak as Winograd multiplies
+
+
+@pytest.fixture(scope="module")
+def a100():
+    "A bench that believes in an A100, and VGG-19 in FP32."
+    from ready_steady_go.run.bench import Bench
+    from ready_steady_go.spec.spec import Spec
+
+    bench = Bench("cpu")
+    bench.machine = replace(bench.machine, device="cuda", device_name="NVIDIA A100-SXM4-80GB")
+    return bench, replace(bench.check(Spec(model="vgg19", precision="fp32")), bs=8)
+
+
+def point_of(bench, spec, share, **switches):
+    "Return the record of a throughput that is this share of the FP32 peak of an A100."
+    from ready_steady_go.timing.measure import Measurement
+    from ready_steady_go.truth.flops import forward_flops
+
+    step_s = spec.bs * 3 * forward_flops(spec) / (share * 19.5e12)
+    return bench._judge(spec, Measurement(spec.bs, [(1, step_s)] * 9), [], switches)
+
+
+def test_a_record_of_vgg19_in_fp32_is_kept(a100):
+    "The bench hands over what was read back. Without it, the same rate looks like TF32."
+    off, on = dict(tf32_matmul=False, tf32_conv=False), dict(tf32_matmul=False, tf32_conv=True)
+    record = point_of(*a100, 1.25, **off)
+    assert (record.outcome, record.findings) == ("ok", []) and record.mfu == pytest.approx(1.25)
+    assert [f["code"] for f in point_of(*a100, 1.25, **on).findings] == ["over_peak"]
+    assert (point_of(*a100, 1.4, **off).outcome, point_of(*a100, 1.4, **on).outcome) == ("ok", "impossible")
+    above = point_of(*a100, 3.0, **off)
+    assert above.outcome == "impossible" and above.throughput is not None
+
+
+def test_a_ceiling_that_a_model_beats_is_measured_once_more(a100, monkeypatch):
+    "The first reading was of a cold card. A second result above the new one is a finding, without a third reading."
+    from ready_steady_go.run import bench as module
+
+    bench, spec = a100
+    asked = []
+    def measured(*about, again):
+        asked.append(again)
+        return 17.0, []
+    monkeypatch.setattr(module, "box_ceiling", measured)
+    monkeypatch.setattr(bench, "ceiling", 10.0)
+    monkeypatch.setattr(bench, "remeasured", False)
+    switches = dict(tf32_matmul=True, tf32_conv=True)
+    record = point_of(bench, spec, 0.8, **switches)
+    assert asked == [True] and record.findings == [] and record.ceiling_share == pytest.approx(0.8 * 19.5 / 17)
+    assert [f["code"] for f in point_of(bench, spec, 0.95, **switches).findings] == ["over_ceiling"] and asked == [True]
 
 
 @pytest.mark.parametrize("factor", [3, 1000])

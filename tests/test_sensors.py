@@ -110,6 +110,8 @@ BOXES = dict(
     first_of_two=box(other="limit=200000", power_limit_w=350.0),
     second_of_two=box(other="limit=200000", where="00000000:41:00.0", findings=["power_limit"], power_limit_w=200.0),
     second_by_uuid=box(other="limit=200000", where="GPU-one", findings=["power_limit"]),
+    no_such_uuid=box(where="GPU-two", opened=False),
+    a_slice_by_uuid=box("mig=1", where="GPU-part", findings=["mig"], mig=True),
     one_of_two_without_an_address=box(other="limit=200000", where=None, opened=False),
     the_only_one_without_an_address=box("limit=200000", where=None, findings=["power_limit"]),
     mig=box("mig=1 used=9221225472 energy=1,90000", findings=["mig"], mig=True, joules=None, how=None),
@@ -155,6 +157,11 @@ def test_box(seen, name):
 def test_a_finding_is_one_short_line(seen):
     texts = [finding["text"] for found in seen.values() for finding in found["findings"]]
     assert texts and not [text for text in texts if len(text) >= 160 or "\n" in text or "None" in text]
+
+
+def test_the_gpus_of_the_driver_are_counted(seen):
+    counts = {name: seen[name]["gpus"] for name in ("healthy", "first_of_two", "no_driver", "no_library", "no_permission")}
+    assert counts == dict(healthy=1, first_of_two=2, no_driver=0, no_library=0, no_permission=0)
 
 
 def test_integrated_energy_is_power_times_time(seen):

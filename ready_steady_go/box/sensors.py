@@ -59,12 +59,21 @@ def _pci_address(text: str) -> str | None:  # `00000000:01:00.0`
     return parts and "{:08X}:{:02X}:{:02X}.0".format(*(int(part or "0", 16) for part in parts.groups()))
 
 
+def _handle_by_uuid(nvml: Any, uuid: str) -> Any:
+    "Return the handle of the GPU with this UUID; torch writes that of a MIG slice in the same way, and the card is returned."
+    try:
+        return nvml.nvmlDeviceGetHandleByUUID(uuid.encode())
+    except nvml.NVMLError:
+        part = nvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1).encode())
+        return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)
+
+
 def _find_handle(nvml: Any, address: str | None) -> Any:
     "Return the handle of the GPU at an address, or without one, of the only GPU. Raise NVML's error if there is none."
     if address is None:
         return nvml.nvmlDeviceGetHandleByIndex(0) if nvml.nvmlDeviceGetCount() == 1 else None
     if address.startswith("GPU-"):
-        return nvml.nvmlDeviceGetHandleByUUID(address.encode())
+        return _handle_by_uuid(nvml, address)
     pci = _pci_address(address)
     return pci and nvml.nvmlDeviceGetHandleByPciBusId(pci.encode())
 
