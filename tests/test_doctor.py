@@ -12,10 +12,18 @@ import pytest
 import torch
 
 from ready_steady_go.box.requirements import check_rule, parse_rules
-from ready_steady_go.box.stress import missing_gfx, missing_kernels, missing_kernels_message, pci_id, repeat_step, unused_gpu
 from ready_steady_go.box.sensors import GpuFacts, LoadSummary
+from ready_steady_go.box.stress import missing_gfx, missing_kernels, missing_kernels_message, pci_id, repeat_step, unused_gpu
 from ready_steady_go.commands.doctor import (
-    ALL_SOURCES, STRESS_COMMAND, Sources, card, doctor_command, examine, make_report, slow_link, slow_matmul,
+    ALL_SOURCES,
+    STRESS_COMMAND,
+    Sources,
+    card,
+    doctor_command,
+    examine,
+    make_report,
+    slow_link,
+    slow_matmul,
 )  # fmt: skip
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child
@@ -221,8 +229,8 @@ def test_a_rule_that_is_not_met_is_exit_code_1_on_a_healthy_box(capsys):
 @pytest.mark.parametrize(
     "wrong,code,text",
     [
-        (dict(equal=False, differing=1, first_difference=dict(step=17, values=1)), "bits_differ", "repeat 17 of the same training step gave different bits"),
-        (dict(finite=False, nonfinite=9, first_nonfinite=dict(step=0, values=2)), "not_finite", "repeat 0 of the same training step was not finite"),
+        (dict(equal=False, differing=1, first_difference=dict(step=17, values=1)), "bits_differ", "repeat 17 of the same"),
+        (dict(finite=False, nonfinite=9, first_nonfinite=dict(step=0, values=2)), "not_finite", "repeat 0 of the same"),
     ],
 )
 def test_wrong_results_are_findings(wrong, code, text, capsys):

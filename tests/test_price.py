@@ -123,7 +123,8 @@ def test_runpod_is_asked_by_graphql_if_the_key_is_refused(serve, code):
         refuses_rest(code, POD)(on)
     server = serve(answer)
     found = ask(runpod(server))
-    assert (found.usd_per_hour, found.source, found.price_kind) == (0.69, "RunPod", "spot") and found.more == dict(machine_id="s194", num_gpus=2)
+    assert (found.usd_per_hour, found.source, found.price_kind) == (0.69, "RunPod", "spot")
+    assert found.more == dict(machine_id="s194", num_gpus=2)
     (first, _), (second, headers) = server.asked
     assert (first, second) == ("/pods/xede", "/graphql") and headers["Authorization"] == f"Bearer {KEY}"
     question = json.loads(asked[1])

@@ -39,8 +39,9 @@ def play(box):
     meter = EnergyMeter(gpu, every_s=0.01).start()
     time.sleep(0 if gpu is None else 0.03)
     joules, how = meter.stop()
-    seen = dict(findings=gpu_findings(before, load, after, box["boost"]), before=before and asdict(before), load=asdict(load), joules=joules, how=how,
-        opened=gpu is not None, lost=any_gpu_lost(), driver=nvidia_driver(), gpus=gpu_count(), samples=len(sampler.samples), torch="torch" in sys.modules)
+    found = gpu_findings(before, load, after, box["boost"])
+    seen = dict(findings=found, before=before and asdict(before), load=asdict(load), joules=joules, how=how, opened=gpu is not None,
+        lost=any_gpu_lost(), driver=nvidia_driver(), gpus=gpu_count(), samples=len(sampler.samples), torch="torch" in sys.modules)
     if gpu: gpu.close()
     return seen
 
@@ -58,6 +59,8 @@ def box(gpu="", *, other=None, init=None, where="0000:01:00.0", library="new", b
 
 EVERYTHING = """limit limit_default limit_max power gen_max width_max gen width clock_max1 clock_max2 clock1 clock2 temperature0 threshold1
     persistence ecc_mode ecc ecc_ever reasons busy used gen_card energy mig rows_failed pages_pending"""
+
+RTX_4090 = "clock_max1=3105 power=246800 limit=450000 limit_default=450000 reasons=0"
 
 # All findings of a box: those named here, and no others.
 BOXES = dict(
@@ -85,8 +88,8 @@ BOXES = dict(
     rows_to_replace=box("rows_pending=1 rows_failed=0", findings=["memory_repair"], repair_pending=True),
     rows_not_replaced=box("rows_failed=1", findings=["memory_repair"]),
     memory_in_use=box("used=3221225472", findings=["memory_in_use"], text="3.0 GiB", mem_used_bytes=3 * 2**30),
-    rtx_4090=box("clock_max1=3105 clock1=2655 power=246800 limit=450000 limit_default=450000 reasons=0", boost=2520),
-    rtx_4090_slow=box("clock_max1=3105 clock1=2300 power=246800 limit=450000 limit_default=450000 reasons=0", boost=2520, findings=["low_clocks"]),
+    rtx_4090=box(f"{RTX_4090} clock1=2655", boost=2520),
+    rtx_4090_slow=box(f"{RTX_4090} clock1=2300", boost=2520, findings=["low_clocks"]),
     unknown_boost=box("clock_max1=3105 clock1=2655 power=246800 reasons=0"),
     h100=box("clock_max1=1980 clock1=1755 power=300000 reasons=0", boost=1980, findings=["low_clocks"], text="1755 of 1881 MHz"),
     low_clocks=box("clock1=1200 power=150000 reasons=0", findings=["low_clocks"], sm_clock_max_mhz=2000),

@@ -70,7 +70,7 @@ MAX_TRIES = 2
 
 def _measure_below(measure: Callable[[], float | None], limit: float) -> tuple[float | None, list[dict[str, Any]]]:
     "Return the first of `MAX_TRIES` measured ceilings that is possible, and a finding for each that is not."
-    found = []
+    found: list[dict[str, Any]] = []
     for _ in range(MAX_TRIES):
         value = measure()
         if not value or value <= limit:
@@ -89,11 +89,13 @@ def once_per_boot(
 ) -> tuple[float | None, list[dict[str, Any]]]:  # TFLOP/s; findings, with a code and numbers
     "Return a ceiling from the file, or measure it and keep it."
     path, this_boot = path or ceilings_file(), this_boot or boot_id()
-    known, found = _of_this_boot(path, this_boot).get(name), []
+    found: list[dict[str, Any]] = []
+    known = _of_this_boot(path, this_boot).get(name)
     if not isinstance(known, float) or not known > 0:
         known = None
     elif not known <= limit:
-        found, known = [dict(code="wrong_ceiling", tflops=known, limit=limit, origin="kept from an earlier run")], None
+        found.append(dict(code="wrong_ceiling", tflops=known, limit=limit, origin="kept from an earlier run"))
+        known = None
     if known and not again:
         return known, []
     value, wrong = _measure_below(measure, limit)

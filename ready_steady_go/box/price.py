@@ -75,7 +75,9 @@ def _graphql_pod(answer: dict) -> dict:
     if "data" not in answer:
         return answer
     data = answer["data"] if isinstance(answer["data"], dict) else {}
-    pod = data.get("pod") if isinstance(data.get("pod"), dict) else {}
+    pod = data.get("pod")
+    if not isinstance(pod, dict):
+        return {}
     return pod | dict(gpu=dict(count=pod.get("gpuCount")), interruptible=POD_TYPES.get(str(pod.get("podType"))))
 
 

@@ -383,13 +383,13 @@ class EnergyMeter:
 
     def _read(self) -> bool:
         "Note the power now. Return False if it is unknown."
-        watts, now = _watts(self.gpu.ask("PowerUsage")), time.monotonic()
+        watts, now = _watts(cast(Gpu, self.gpu).ask("PowerUsage")), time.monotonic()
         if watts is not None:
             self.points.append((now, watts))
         return watts is not None
 
     def _run(self, end: threading.Event) -> None:
-        while not end.wait(self.every_s) and not self.gpu.lost:
+        while not end.wait(self.every_s) and not cast(Gpu, self.gpu).lost:
             self._read()
 
     def start(self) -> "EnergyMeter":
@@ -411,7 +411,7 @@ class EnergyMeter:
         return (None, None) if self._thread is None else self._integrated()
 
     def _counted(self) -> tuple[float | None, str | None]:
-        last, first, self.first = self.gpu.ask("TotalEnergyConsumption"), self.first, None
+        last, first, self.first = cast(Gpu, self.gpu).ask("TotalEnergyConsumption"), self.first, None
         return ((last - first) / 1000, "counter") if last is not None and last > first else (None, None)
 
     def _integrated(self) -> tuple[float | None, str | None]:

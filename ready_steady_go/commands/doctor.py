@@ -305,14 +305,14 @@ def all_findings(
     return worst_first(found + cpu_wait_findings(measured.get("waited")))
 
 # %% ../../nbs/commands/08_doctor.ipynb #0d224f47
-def _as_dict(facts) -> dict | None:
-    "Return a dataclass as a dict, and None for None."
-    return None if facts is None else asdict(facts)
-
-
 def unhealthy(findings: list[dict]) -> list[dict]:
     "Return the findings that make a box unhealthy: all but notes."
     return [f for f in findings if severity(f) != NOTE]
+
+# %% ../../nbs/commands/08_doctor.ipynb #d6403c01
+def _as_dict(facts) -> dict | None:
+    "Return a dataclass as a dict, and None for None."
+    return None if facts is None else asdict(facts)
 
 
 def make_report(

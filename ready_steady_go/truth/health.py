@@ -121,7 +121,7 @@ def ecc_errors(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | N
         return None
     return dict(now=now, ever=max(now, after.ecc_uncorrected_ever or 0), during=f", {grown} during this run" if grown else "")
 
-
+# %% ../../nbs/truth/04a_health.ipynb #216ac5d1
 def old_ecc_errors(before: GpuFacts, load: LoadSummary, after: GpuFacts) -> dict | None:
     "Detect uncorrected memory errors of an earlier time."
     ever = after.ecc_uncorrected_ever or 0
