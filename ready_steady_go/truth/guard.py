@@ -116,7 +116,7 @@ def _compare_with_peak(
     precision: str,  # one of `PRECISIONS`
     n_gpus: int,
     box: MeasuredHere | None = None,  # None: a published result
-) -> tuple[bool, str, str | None]:  # True if it is possible; a remark in one line; the code of a finding
+) -> tuple[bool, str, dict[str, str] | None]:  # True if it is possible; a remark in one line; a finding
     "Compare a result with the limit of a card."
     peak, gpus = n_gpus * limit_tflops(card, precision), f"{n_gpus} x " if n_gpus > 1 else ""
     limit = TOLERANCE * max(peak, n_gpus * (_trusted_ceiling(box, card.name, precision) or 0))
@@ -127,38 +127,35 @@ def _compare_with_peak(
         return True, "above the peak, which Winograd's algorithm can explain", None
     above = f"{counted:.4g} TFLOP/s is {ratio_text(counted / peak)} the {precision.upper()} peak of {gpus}{card.name} ({peak:.4g} TFLOP/s)"
     if box is not None and counted <= n_gpus * highest_tflops(card.name, precision, box.max_clock_mhz):
-        return True, above, "over_peak"
-    return False, f"{above}; {_likely_mistake(counted, card, precision, n_gpus, box is not None and box.tf32_off)}", "impossible"
+        return True, above, finding("over_peak", why=above)
+    why = f"{above}; {_likely_mistake(counted, card, precision, n_gpus, box is not None and box.tf32_off)}"
+    return False, why, finding("impossible", why=why)
 
 # %% ../../nbs/truth/04d_guard.ipynb #45ee26a7
-def _within_known_cards(tflops: float, precision: str, device_name: str, n_gpus: int) -> tuple[bool | None, str]:
-    "Compare a result on an unknown card with the fastest card in the table. Return False or None, and why."
+def _within_known_cards(tflops: float, precision: str, device_name: str, n_gpus: int) -> tuple[bool | None, str, dict[str, str] | None]:
+    "Compare a result on an unknown card with the fastest card in the table. Return False or None, why, and a finding."
     if tflops <= n_gpus * highest_tflops(None, precision):
-        return None, f"cannot judge: no peak is known for '{device_name}'"
-    return False, f"{tflops:.4g} TFLOP/s in {precision.upper()} is more than {UNKNOWN_CARD_FACTOR} times the fastest card known"
+        return None, f"cannot judge: no peak is known for '{device_name}'", None
+    why = f"{tflops:.4g} TFLOP/s in {precision.upper()} is more than {UNKNOWN_CARD_FACTOR} times the fastest card known"
+    return False, why, finding("impossible", why=why)
 
 # %% ../../nbs/truth/04d_guard.ipynb #1f67e90b
-def _finding_of(code: str | None, why: str, counted_share: float | None) -> dict[str, str] | None:
-    "Return the finding of a verdict: above the peak, or above the ceiling."
-    if code:
-        return finding(code, why=why)
-    return finding("over_ceiling", share=counted_share) if counted_share is not None and counted_share > TOLERANCE else None
-
-
 def _judge_tflops(tflops: float, least: float, precision: str, device_name: str, n_gpus: int, box: MeasuredHere | None) -> Verdict:
     "Judge a throughput of arithmetic, TFLOP/s of all GPUs together."
     card = next(iter(possible_cards(device_name)), None)  # the fastest that the name can mean
     if card:
-        plausible, why, code = _compare_with_peak(tflops, least, card, precision, n_gpus, box)
+        plausible, why, found = _compare_with_peak(tflops, least, card, precision, n_gpus, box)
         peak, counted = n_gpus * limit_tflops(card, precision), least if _winograd_explains(card, precision, box) else tflops
     else:
-        plausible, why = _within_known_cards(tflops, precision, device_name, n_gpus)
-        peak, counted, code = None, tflops, "impossible" if plausible is False else None
+        plausible, why, found = _within_known_cards(tflops, precision, device_name, n_gpus)
+        peak, counted = None, tflops
     ceiling = _trusted_ceiling(box, device_name, precision)
-    share = tflops / (n_gpus * ceiling) if ceiling else None
+    share, counted_share = (flops / (n_gpus * ceiling) if ceiling else None for flops in (tflops, counted))
+    if found is None and counted_share is not None and counted_share > TOLERANCE:
+        found = finding("over_ceiling", share=counted_share)
     return Verdict(
-        plausible=plausible, why=why, tflops=tflops, peak_tflops=peak, mfu=tflops / peak if peak else None, ceiling_share=share,
-        finding=_finding_of(code, why, share and share * counted / tflops),
+        plausible=plausible, why=why, tflops=tflops, peak_tflops=peak, mfu=tflops / peak if peak else None,
+        ceiling_share=share, finding=found,
     )  # fmt: skip
 
 # %% ../../nbs/truth/04d_guard.ipynb #83c6c4c1
