@@ -1,6 +1,6 @@
 /* A libnvidia-ml.so.1 that says what the test wants. FAKE_NVML_0 and FAKE_NVML_1 each make a GPU: a list of key=value, where a value is
    a number, a list of numbers (a,b,c: one for each question, and the last one for ever), or an error of NVML (!3: not supported).
-   dead_after=N loses the GPU after N questions. FAKE_NVML_INIT is what nvmlInit answers. OLD leaves out what old drivers lack. */
+   dead_after=N loses the GPU after N questions. The GPUs are at 00000000:01:00.0 and 00000000:41:00.0; MIG-part is a slice of the first. FAKE_NVML_INIT is what nvmlInit answers. OLD leaves out what old drivers lack. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,8 +79,19 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *id, device *d) {
     return value_of(*d, "handle") ? answer(*d, "handle", 0, &code) : 0;
 }
 int nvmlDeviceGetHandleByUUID(const char *id, device *d) {
-    *d = (device)(!strcmp(id, "GPU-zero") ? 1L : 2L);
-    return there(*d) ? 0 : NOT_FOUND;
+    *d = (device)(!strcmp(id, "GPU-zero") ? 1L : !strcmp(id, "GPU-one") ? 2L : !strcmp(id, "MIG-part") ? 11L : 99L);
+    return *d != (device)99L && there(*d == (device)11L ? (device)1L : *d) ? 0 : NOT_FOUND;
+}
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device slice, device *d) {
+    *d = (device)1L;
+    return slice == (device)11L ? 0 : INVALID;
+}
+struct pci { char legacy[16]; u32 domain, bus, device, id, subsystem; char bus_id[32]; };
+int nvmlDeviceGetPciInfo_v3(device d, struct pci *out) {
+    memset(out, 0, sizeof *out);
+    out->bus = d == (device)1 ? 0x01 : 0x41;
+    snprintf(out->bus_id, sizeof out->bus_id, "00000000:%02X:00.0", out->bus);
+    return !sessions ? UNINITIALIZED : there(d) ? 0 : NOT_FOUND;
 }
 
 #define ONE(name, key, otherwise) int nvmlDeviceGet##name(device d, u32 *out) { return small(d, key, otherwise, out); }

@@ -5,14 +5,26 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 from ready_steady_go.box.requirements import check_rule, parse_rules
+from ready_steady_go.box.sensors import GpuFacts, LoadSummary
 from ready_steady_go.box.stress import missing_gfx, missing_kernels, missing_kernels_message, pci_id, repeat_step, unused_gpu
-from ready_steady_go.commands.doctor import STRESS_COMMAND, Sources, card, doctor_command, examine, make_report, slow_link, slow_matmul
+from ready_steady_go.commands.doctor import (
+    ALL_SOURCES,
+    STRESS_COMMAND,
+    Sources,
+    card,
+    doctor_command,
+    examine,
+    make_report,
+    slow_link,
+    slow_matmul,
+)  # fmt: skip
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child
 from ready_steady_go.spec.errors import UserError
@@ -93,8 +105,16 @@ def test_amd():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine's GPU is used")
 def test_a_gpu_that_torch_cannot_use_is_reported():
-    assert "driver 470.1" in unused_gpu(None, lambda: "470.1")
-    assert unused_gpu("cpu", lambda: "470.1") is None and unused_gpu(None, lambda: None) is None and pci_id(None) is None
+    driver, gpu = lambda: "470.1", lambda: 1
+    assert "driver 470.1" in unused_gpu(None, driver, gpu)
+    assert unused_gpu("cpu", driver, gpu) is None and unused_gpu(None, lambda: None, gpu) is None and pci_id(None) is None
+    assert unused_gpu(None, driver, lambda: 0) is None  # a driver without a GPU
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_gpu_that_the_user_hides_is_not_reported(hidden, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert unused_gpu(None, lambda: "470.1", lambda: 1) is None
 
 
 # ---- rules
@@ -289,9 +309,9 @@ class Sensors:
     def summarise_load(samples): return Load()
 
 
-def lowered_limit(before, load, after):
+def lowered_limit(before, load, after, boost_mhz):
     "Return one finding, as `truth.health` would."
-    assert (before, load, after) == (Facts(), Load(), Facts())
+    assert (before, load, after, boost_mhz) == (Facts(), Load(), Facts(), None)
     return [dict(code="power_capped", text="the power limit is 250 W, the default 350 W")]
 
 
@@ -341,12 +361,85 @@ def test_a_long_name_and_many_findings_stay_within_80_columns():
 
 
 def test_slow_matmuls_and_links():
-    assert slow_matmul(dict(fp16=0.65), dict(throttle={}))
+    assert slow_matmul(dict(fp16=0.65), dict(throttle={})) and slow_matmul(dict(tf32=0.65), dict(throttle={}))
+    assert not slow_matmul(dict(fp32=0.6, fp16=0.75), dict(throttle={}))  # a healthy RTX 3060
+    (slow,) = slow_matmul(dict(fp32=0.5, fp16=0.6, bf16=0.9), dict(throttle={}))
+    assert "fp32 50%, expected 55%; fp16 60%, expected 70%" in slow["text"] and "bf16" not in slow["text"]
     assert not slow_matmul(dict(fp16=0.37, fp32=None), dict(throttle=dict(power_cap=0.9)))
     assert slow_matmul(dict(fp16=0.2)) and not slow_matmul(dict(fp16=0.4), dict(throttle=None))
     fine, x1 = dict(to_device=12.3, to_host=13.0), dict(to_device=0.8, to_host=0.9)
     assert not slow_link(fine) and not slow_link(fine, load=dict(pcie_gen=3, pcie_width=16)) and not slow_link(None)
     assert slow_link(x1) and slow_link(fine, load=dict(pcie_gen=4, pcie_width=16))
+
+
+def report_of(name, capsys, *, facts=None, **measured):
+    "Return exit code and report of a doctor that measures this on a card, with the real data sheets and rules."
+    class Known(Sensors):
+        @staticmethod
+        def read_facts(gpu): return facts or GpuFacts(sm_clock_max_mhz=2100, pcie_gen_card=4, ecc_uncorrected=0)
+        @staticmethod
+        def summarise_load(samples): return LoadSummary(sm_clock_mhz=1900, power_w=300, throttle={}, n_samples=9)
+
+    sources = Sources(Known, ALL_SOURCES.health, lambda typed: None, ALL_SOURCES.peak, ALL_SOURCES.highest, ALL_SOURCES.data_sheet)
+    beat = dict(event="beat", phase="starting", machine=TOY | dict(device_name=name))
+    code = doctor_command(as_json=True, screen=Screen(as_json=True), start=scripted(beat, dict(event="stress", done=GOOD | measured)),
+                          sources=sources, require="healthy")  # fmt: skip
+    return code, json.loads(capsys.readouterr().out)
+
+
+def matmul(**tflops): return {p: dict(tflops=value, ci95=0.1, drift=0.0, shape=[8192] * 3) for p, value in tflops.items()}
+
+
+@pytest.mark.parametrize("name,measured,wrong", [
+    ("NVIDIA GeForce RTX 3090", dict(matmul=matmul(fp32=27.1, fp16=71 * 1.04), copy=850.0), None),
+    ("NVIDIA GeForce RTX 3090", dict(matmul=matmul(fp32=27.1, fp16=71 * 1.54)), "fp16 matmul 109.3 TFLOP/s"),
+    ("NVIDIA GeForce RTX 3090", dict(matmul=matmul(fp32=146_589.0)), "fp32 matmul 1.466e+05 TFLOP/s"),
+    ("Toy GPU 3000", dict(matmul=matmul(fp32=146_589.0)), "fp32 matmul 1.466e+05 TFLOP/s"),
+    ("Toy GPU 3000", dict(matmul=matmul(fp32=300.0), copy=5000.0), None),
+    ("NVIDIA GeForce RTX 3090", dict(matmul=matmul(fp32=27.1), copy=1300.0), "memory 1300 GB/s"),
+    ("NVIDIA GeForce RTX 3090", dict(matmul=matmul(fp32=27.1), link=dict(to_device=25.0, to_host=45.0)), "link 45 GB/s"),
+    ("NVIDIA GH200 480GB", dict(matmul=matmul(fp32=50.0), link=dict(to_device=380.0, to_host=290.0)), None),
+])  # fmt: skip
+def test_too_fast_is_a_finding(name, measured, wrong, capsys):
+    code, report = report_of(name, capsys, **measured)
+    found = [f["text"] for f in report["findings"] if f["code"] == "too_fast"]
+    assert bool(found) is bool(wrong) and (wrong is None or wrong in found[0])
+    assert code == (1 if wrong else 0) and report["required"][0]["met"] is (wrong is None), report["findings"]
+
+
+def test_sums_in_fp32_halve_the_fp16_of_a_p100(capsys):
+    "9 of 18.7 TFLOP/s would be slow; it is nearly the FP32 peak, which holds for sums in FP32. The guard keeps the data sheet's value."
+    code, report = report_of("Tesla P100-PCIE-16GB", capsys, matmul=matmul(fp32=8.4, fp16=9.0), copy=500.0)
+    assert code == 0 and report["peak_tflops"]["fp16"] == 9.3, report["findings"]
+    assert report_of("Tesla P100-PCIE-16GB", capsys, matmul=matmul(fp32=8.4, fp16=17.5), copy=500.0)[0] == 0
+
+
+def test_old_ecc_errors_are_a_note(capsys):
+    old = GpuFacts(ecc_uncorrected=0, ecc_uncorrected_ever=2)
+    code, report = report_of("NVIDIA A100-SXM4-80GB", capsys, facts=old, matmul=matmul(fp32=18.0))
+    assert (code, report["healthy"], codes(report)) == (0, True, ["ecc_ever"])
+    new = GpuFacts(ecc_uncorrected=1, ecc_uncorrected_ever=2)
+    assert report_of("NVIDIA A100-SXM4-80GB", capsys, facts=new, matmul=matmul(fp32=18.0))[0] == 1
+
+
+def test_clocks_are_compared_with_the_data_sheet(capsys):
+    "1900 MHz: above the boost of an RTX 3090 though below its highest clock, far below that of an RTX 4090."
+    slow = dict(facts=GpuFacts(sm_clock_max_mhz=3105, power_limit_w=450))
+    assert codes(report_of("NVIDIA GeForce RTX 4090", capsys, matmul=matmul(fp32=70.0), **slow)[1]) == ["low_clocks"]
+    fine = dict(facts=GpuFacts(sm_clock_max_mhz=2100, power_limit_w=350))
+    assert codes(report_of("NVIDIA GeForce RTX 3090", capsys, matmul=matmul(fp32=30.0), **fine)[1]) == []
+
+
+def test_a_slow_provider_does_not_delay_the_load(capsys):
+    "The price is asked while the child works: its answer waits for the child's start."
+    started = threading.Event()
+    begin = scripted(*BEATS, dict(event="stress", done=GOOD))
+    def start():
+        started.set()
+        return begin()
+    sources = Sources(price=lambda typed: Price() if started.wait(60) else None)
+    assert doctor_command(as_json=True, screen=Screen(as_json=True), start=start, sources=sources) == 0
+    assert json.loads(capsys.readouterr().out)["price"]["usd_per_hour"] == 0.21
 
 
 # ---- all of it, on the CPU

@@ -5,12 +5,13 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ready_steady_go.spec.errors import UserError
-from ready_steady_go.truth.guard import judge, verdict_fields
+from ready_steady_go.truth.guard import highest_tflops, judge, verdict_fields
 from ready_steady_go.truth.published import TABLE_COLUMNS, check_table
 
 PUBLISHED = Path(__file__).parent / "data/published_throughput.csv"
@@ -118,15 +119,100 @@ def test_invented_rows(tmp_path):
     assert "looks like TF32" in found["tf32-as-fp32"]["why"]
 
 
+def code_of(fields): return (fields["finding"] or {}).get("code")
+
+
 def test_a_record_is_judged_by_the_same_rules():
+    "A little above the peak, the program's own result keeps its throughput, with a finding; a published one is refused."
     h = dict(forward_flops=10**12, mode="infer", precision="bf16", device_name="NVIDIA H200")
-    for share, plausible in ((0.5, True), (0.99, True), (1.05, False), (100, False)):
+    for share, code in ((0.5, None), (0.99, None), (1.05, "over_peak"), (1.29, "over_peak"), (1.31, "impossible"), (100, "impossible")):
         rate = share * 989.4
         fields = verdict_fields(10**12, "infer", "bf16", "NVIDIA H200", 1, rate)
-        assert judge(throughput=rate, **h).plausible is fields["plausible"] is plausible and fields["mfu"] == pytest.approx(share)
-        assert (fields["finding"] or {}).get("code") == (None if plausible else "impossible")
+        assert judge(throughput=rate, **h).plausible is (code is None) and fields["mfu"] == pytest.approx(share)
+        assert code_of(fields) == code and fields["plausible"] is (code != "impossible")
     over = verdict_fields(10**12, "infer", "bf16", "NVIDIA H200", 2, 2 * 700, 650)
     assert over["plausible"] and over["finding"]["code"] == "over_ceiling" and over["ceiling_share"] == pytest.approx(700 / 650)
+
+
+VGG19 = 39.3e9, 17.6e9  # FLOP per sample, forward: counted directly, and by Winograd's algorithm
+
+
+def test_winograd_excuses_fp32_where_tf32_was_read_back_as_off():
+    "An A100 trains VGG-19 at 1.4 times its FP32 peak, as counted; it has TF32, so a published result is refused."
+    rate = 1.4 * 19.5e12 / (3 * VGG19[0])
+    about = int(VGG19[0]), "train", "fp32", "NVIDIA A100-SXM4-80GB", 1
+    own = verdict_fields(*about, rate, 18.9, int(VGG19[1]), tf32_off=True)
+    assert own["plausible"] is True and own["finding"] is None and own["mfu"] == pytest.approx(1.4)
+    assert code_of(verdict_fields(*about, rate, 18.9, int(VGG19[1]), tf32_off=False)) == "impossible"
+    known = dict(forward_flops=int(VGG19[0]), least_flops=int(VGG19[1]), mode="train", precision="fp32", device_name=about[3])
+    published = judge(throughput=rate, **known)
+    assert published.plausible is False and "looks like TF32" in published.why
+    for share, code in ((1.1, "over_peak"), (1.25, "over_peak"), (1.4, "impossible")):  # of the peak, as Winograd multiplies
+        high = share * 19.5e12 / (3 * VGG19[1])
+        assert code_of(verdict_fields(*about, high, 18.9, int(VGG19[1]), tf32_off=True)) == code
+
+
+@pytest.fixture(scope="module")
+def a100():
+    "A bench that believes in an A100, and VGG-19 in FP32."
+    from ready_steady_go.run.bench import Bench
+    from ready_steady_go.spec.spec import Spec
+
+    bench = Bench("cpu")
+    bench.machine = replace(bench.machine, device="cuda", device_name="NVIDIA A100-SXM4-80GB")
+    return bench, replace(bench.check(Spec(model="vgg19", precision="fp32")), bs=8)
+
+
+def point_of(bench, spec, share, **switches):
+    "Return the record of a throughput that is this share of the FP32 peak of an A100."
+    from ready_steady_go.timing.measure import Measurement
+    from ready_steady_go.truth.flops import forward_flops
+
+    step_s = spec.bs * 3 * forward_flops(spec) / (share * 19.5e12)
+    return bench._judge(spec, Measurement(spec.bs, [(1, step_s)] * 9), [], switches)
+
+
+def test_a_record_of_vgg19_in_fp32_is_kept(a100):
+    "The bench hands over what was read back. Without it, the same rate looks like TF32."
+    off, on = dict(tf32_matmul=False, tf32_conv=False), dict(tf32_matmul=False, tf32_conv=True)
+    record = point_of(*a100, 1.25, **off)
+    assert (record.outcome, record.findings) == ("ok", []) and record.mfu == pytest.approx(1.25)
+    assert [f["code"] for f in point_of(*a100, 1.25, **on).findings] == ["over_peak"]
+    assert (point_of(*a100, 1.4, **off).outcome, point_of(*a100, 1.4, **on).outcome) == ("ok", "impossible")
+    above = point_of(*a100, 3.0, **off)
+    assert above.outcome == "impossible" and above.throughput is not None
+
+
+def test_a_ceiling_that_a_model_beats_is_measured_once_more(a100, monkeypatch):
+    "The first reading was of a cold card. A second result above the new one is a finding, without a third reading."
+    from ready_steady_go.run import bench as module
+
+    bench, spec = a100
+    asked = []
+    def measured(*about, again):
+        asked.append(again)
+        return 17.0, []
+    monkeypatch.setattr(module, "box_ceiling", measured)
+    monkeypatch.setattr(bench, "ceiling", 10.0)
+    monkeypatch.setattr(bench, "remeasured", False)
+    switches = dict(tf32_matmul=True, tf32_conv=True)
+    record = point_of(bench, spec, 0.8, **switches)
+    assert asked == [True] and record.findings == [] and record.ceiling_share == pytest.approx(0.8 * 19.5 / 17)
+    assert [f["code"] for f in point_of(bench, spec, 0.95, **switches).findings] == ["over_ceiling"] and asked == [True]
+
+
+@pytest.mark.parametrize("factor", [3, 1000])
+def test_a_wrong_ceiling_does_not_switch_the_guard_off(factor):
+    "30 times the peak of an RTX 3090 is impossible whatever the ceiling; the share of a wrong ceiling is not printed."
+    fields = verdict_fields(10**12, "infer", "fp16", "NVIDIA GeForce RTX 3090", 1, 30 * 71.0, 71.0 * factor, max_clock_mhz=2100)
+    assert code_of(fields) == "impossible" and fields["ceiling_share"] is None
+
+
+def test_the_highest_clock_moves_the_hard_limit():
+    rtx_3090 = [highest_tflops("NVIDIA GeForce RTX 3090", "fp16", clock) for clock in (None, 2100)]
+    assert rtx_3090 == [pytest.approx(1.3 * 71)] * 2
+    assert highest_tflops("NVIDIA RTX A2000 12GB", "fp16", 2100) == pytest.approx(1.02 * 2100 / 1200 * 31.9)  # a low nominal boost
+    assert 146_589 > highest_tflops("Toy GPU 3000", "fp16") > 4 * 2250
 
 
 @pytest.mark.parametrize("column", ["id", "gpu", "n_gpus", "family", "model", "mode", "precision", "value", "unit"])

@@ -41,9 +41,12 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
+        self.question = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         self.server.asked.append((self.path, dict(self.headers)))
         try: self.server.answer(self)
         except OSError: pass
+
+    do_POST = do_GET
 
     def say(self, body, code=200, **headers):
         self.send_response(code)
@@ -74,7 +77,7 @@ def runpod(server, **more): return dict(RSG_RUNPOD_URL=server.url + "/", RUNPOD_
 def ask(env, timeout_s=2.0, **more):
     "Return the price; check that it came in time and without the key."
     began = time.monotonic()
-    found = find_price(None, env=env, proc1=more.pop("proc1", NOWHERE), timeout_s=timeout_s)
+    found = find_price(None, env=env, proc1=more.pop("proc1", NOWHERE), timeout_s=timeout_s, etc=more.pop("etc", NOWHERE))
     assert time.monotonic() - began < timeout_s + IN_TIME_S
     assert KEY not in repr(found) and KEY not in str(vars(found))
     return found
@@ -102,6 +105,63 @@ def test_runpod(serve):
 def test_runpod_without_a_savings_plan(serve):
     found = ask(runpod(serve(lambda on: on.say(RUNPOD | dict(adjustedCostPerHr=None, interruptible=True)))))
     assert (found.usd_per_hour, found.price_kind) == (0.74, "spot")
+
+
+POD = dict(costPerHr=0.74, adjustedCostPerHr=0.69, machineId="s194", gpuCount=2, podType="INTERRUPTABLE")
+
+
+def refuses_rest(code, pod):
+    "Return an answer like RunPod's for a pod's own key: the first interface refuses it, GraphQL accepts it."
+    return lambda on: on.say({"data": {"pod": pod}}) if on.command == "POST" else on.say({"error": "no"}, code)
+
+
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_runpod_is_asked_by_graphql_if_the_key_is_refused(serve, code):
+    asked = []
+    def answer(on):
+        asked.append(on.question)
+        refuses_rest(code, POD)(on)
+    server = serve(answer)
+    found = ask(runpod(server))
+    assert (found.usd_per_hour, found.source, found.price_kind) == (0.69, "RunPod", "spot")
+    assert found.more == dict(machine_id="s194", num_gpus=2)
+    (first, _), (second, headers) = server.asked
+    assert (first, second) == ("/pods/xede", "/graphql") and headers["Authorization"] == f"Bearer {KEY}"
+    question = json.loads(asked[1])
+    assert question["variables"] == {"id": "xede"} and "xede" not in question["query"] and "mutation" not in question["query"]
+
+
+@pytest.mark.parametrize("pod", [None, [], {}, dict(costPerHr="free"), dict(podType="RESERVED")], ids=repr)
+def test_if_both_interfaces_refuse_the_first_answer_is_the_note(serve, pod):
+    assert "answered 401 (Unauthorized)" in ask(runpod(serve(refuses_rest(401, pod)))).note
+
+
+def test_a_broken_server_is_asked_once(serve):
+    server = serve(refuses_rest(500, POD))
+    assert "answered 500" in ask(runpod(server)).note and len(server.asked) == 1
+
+
+def test_vast_does_not_know_graphql(serve):
+    server = serve(refuses_rest(401, POD))
+    assert "answered 401" in ask(vast(server)).note and len(server.asked) == 1
+
+
+def test_the_label_of_vast_has_the_number_of_the_box(serve):
+    server = serve(lambda on: on.say(VAST))
+    env = vast(server, VAST_CONTAINERLABEL="C.12345")
+    del env["CONTAINER_ID"]
+    assert ask(env).usd_per_hour == 0.2315 and server.asked[0][0] == "/instances/12345/"
+    assert ask(env | dict(VAST_CONTAINERLABEL="my box")) == Price() and len(server.asked) == 1
+    assert ask(env | dict(CONTAINER_ID="883")).usd_per_hour == 0.2315 and server.asked[1][0] == "/instances/883/"
+
+
+def test_the_systems_file_is_the_last_source(serve, tmp_path):
+    "Quotes and `export` are removed; what the session has comes first."
+    server = serve(lambda on: on.say(VAST))
+    etc = tmp_path / "environment"
+    etc.write_text(f'PATH="/bin"\nexport CONTAINER_API_KEY="{KEY}"\nVAST_CONTAINERLABEL=\'C.77\'\nbroken\n')
+    assert ask(dict(RSG_VAST_URL=server.url), etc=etc).usd_per_hour == 0.2315 and server.asked[0][0] == "/instances/77/"
+    assert ask(dict(RSG_VAST_URL=server.url, CONTAINER_ID="9"), etc=etc).usd_per_hour == 0.2315 and server.asked[1][0] == "/instances/9/"
 
 
 def test_a_typed_price_comes_first(serve):

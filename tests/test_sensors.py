@@ -23,7 +23,7 @@ pytestmark = [
 PLAY = """
 import json, os, sys, time
 from dataclasses import asdict
-from ready_steady_go.box.machine import any_gpu_lost, nvidia_driver
+from ready_steady_go.box.machine import any_gpu_lost, gpu_count, nvidia_driver
 from ready_steady_go.box.sensors import EnergyMeter, Sampler, open_gpu, read_facts, summarise_load
 from ready_steady_go.truth.health import gpu_findings
 
@@ -39,8 +39,9 @@ def play(box):
     meter = EnergyMeter(gpu, every_s=0.01).start()
     time.sleep(0 if gpu is None else 0.03)
     joules, how = meter.stop()
-    seen = dict(findings=gpu_findings(before, load, after), before=before and asdict(before), load=asdict(load), joules=joules, how=how,
-        opened=gpu is not None, lost=any_gpu_lost(), driver=nvidia_driver(), samples=len(sampler.samples), torch="torch" in sys.modules)
+    found = gpu_findings(before, load, after, box["boost"])
+    seen = dict(findings=found, before=before and asdict(before), load=asdict(load), joules=joules, how=how, opened=gpu is not None,
+        lost=any_gpu_lost(), driver=nvidia_driver(), gpus=gpu_count(), samples=len(sampler.samples), torch="torch" in sys.modules)
     if gpu: gpu.close()
     return seen
 
@@ -48,16 +49,18 @@ for line in sys.stdin: print(json.dumps(play(json.loads(line))), flush=True)
 """
 
 
-def box(gpu="", *, other=None, init=None, where="0000:01:00.0", library="new", **expect):
+def box(gpu="", *, other=None, init=None, where="0000:01:00.0", library="new", boost=None, **expect):
     "Return a box and what must be found on it. The fake library's defaults are a healthy GPU's."
     env = {"FAKE_NVML_0": gpu}
     if other is not None: env["FAKE_NVML_1"] = other
     if init is not None: env["FAKE_NVML_INIT"] = str(init)
-    return dict(env=env, where=where), library, expect
+    return dict(env=env, where=where, boost=boost), library, expect
 
 
 EVERYTHING = """limit limit_default limit_max power gen_max width_max gen width clock_max1 clock_max2 clock1 clock2 temperature0 threshold1
     persistence ecc_mode ecc ecc_ever reasons busy used gen_card energy mig rows_failed pages_pending"""
+
+RTX_4090 = "clock_max1=3105 power=246800 limit=450000 limit_default=450000 reasons=0"
 
 # All findings of a box: those named here, and no others.
 BOXES = dict(
@@ -77,13 +80,18 @@ BOXES = dict(
     idle_all_the_time=box("gen=1 width=1 reasons=0x1 clock1=210 power=20000", n_samples=0),
     narrow_slot=box("width=4 width_max=4 gen=3 gen_max=3", pcie_gen_card=4),
     ecc_errors=box("ecc=2 ecc_ever=3", findings=["ecc"], ecc_uncorrected=2, ecc_uncorrected_ever=3),
-    ecc_errors_long_ago=box("ecc_ever=1", findings=["ecc"], text="else watch the count"),
+    ecc_errors_long_ago=box("ecc_ever=1", findings=["ecc_ever"], text="unless the count grows"),
+    ecc_errors_in_a_replaced_row=box("ecc=0 ecc_ever=2,3", findings=["ecc"], text="1 during this run"),
     ecc_errors_now=box("ecc=0,1 ecc_ever=0,1", findings=["ecc"], text="1 during this run"),
     no_ecc=box("ecc_mode=!3 ecc=!3 ecc_ever=!3", ecc_mode=None, ecc_uncorrected=None, power_limit_w=350.0),
     ecc_off=box("ecc_mode=0 ecc=!3 ecc_ever=!3", ecc_mode=False),
     rows_to_replace=box("rows_pending=1 rows_failed=0", findings=["memory_repair"], repair_pending=True),
     rows_not_replaced=box("rows_failed=1", findings=["memory_repair"]),
     memory_in_use=box("used=3221225472", findings=["memory_in_use"], text="3.0 GiB", mem_used_bytes=3 * 2**30),
+    rtx_4090=box(f"{RTX_4090} clock1=2655", boost=2520),
+    rtx_4090_slow=box(f"{RTX_4090} clock1=2300", boost=2520, findings=["low_clocks"]),
+    unknown_boost=box("clock_max1=3105 clock1=2655 power=246800 reasons=0"),
+    h100=box("clock_max1=1980 clock1=1755 power=300000 reasons=0", boost=1980, findings=["low_clocks"], text="1755 of 1881 MHz"),
     low_clocks=box("clock1=1200 power=150000 reasons=0", findings=["low_clocks"], sm_clock_max_mhz=2000),
     fixed_clocks=box("clock1=1200 power=150000 reasons=0x2", findings=["low_clocks"], text="but by fixed clocks; run nvidia-smi -rac"),
     lost_in_the_middle=box("dead_after=80", findings=["gpu_lost"], lost=True, before_lost=False),
@@ -105,6 +113,8 @@ BOXES = dict(
     first_of_two=box(other="limit=200000", power_limit_w=350.0),
     second_of_two=box(other="limit=200000", where="00000000:41:00.0", findings=["power_limit"], power_limit_w=200.0),
     second_by_uuid=box(other="limit=200000", where="GPU-one", findings=["power_limit"]),
+    no_such_uuid=box(where="GPU-two", opened=False),
+    a_slice_by_uuid=box("mig=1", where="GPU-part", findings=["mig"], mig=True),
     one_of_two_without_an_address=box(other="limit=200000", where=None, opened=False),
     the_only_one_without_an_address=box("limit=200000", where=None, findings=["power_limit"]),
     mig=box("mig=1 used=9221225472 energy=1,90000", findings=["mig"], mig=True, joules=None, how=None),
@@ -150,6 +160,11 @@ def test_box(seen, name):
 def test_a_finding_is_one_short_line(seen):
     texts = [finding["text"] for found in seen.values() for finding in found["findings"]]
     assert texts and not [text for text in texts if len(text) >= 160 or "\n" in text or "None" in text]
+
+
+def test_the_gpus_of_the_driver_are_counted(seen):
+    counts = {name: seen[name]["gpus"] for name in ("healthy", "first_of_two", "no_driver", "no_library", "no_permission")}
+    assert counts == dict(healthy=1, first_of_two=2, no_driver=0, no_library=0, no_permission=0)
 
 
 def test_integrated_energy_is_power_times_time(seen):

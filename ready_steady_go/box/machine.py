@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CGROUP_ROOT', 'THREADS_FOLDER', 'MIN_COUNTED_S', 'read_text', 'cpu_name', 'cpu_cores', 'ram_bytes', 'thread_times',
-           'cpu_wait_share', 'nvidia_driver', 'any_gpu_lost', 'Machine', 'describe_machine', 'as_gib', 'machine_line']
+           'cpu_wait_share', 'nvidia_driver', 'gpu_count', 'any_gpu_lost', 'Machine', 'describe_machine', 'as_gib',
+           'machine_line']
 
 # %% ../../nbs/box/03_machine.ipynb #29080c21
 import os
@@ -97,6 +98,22 @@ def nvidia_driver() -> str | None:
         return version.decode() if isinstance(version, bytes) else version
     except pynvml.NVMLError:
         return None
+    finally:
+        pynvml.nvmlShutdown()
+
+# %% ../../nbs/box/03_machine.ipynb #33ec1012
+def gpu_count() -> int:
+    "Return how many GPUs NVIDIA's driver has; 0 without a driver."
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except (pynvml.NVMLError, OSError):
+        return 0
+    try:
+        return pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:
+        return 0
     finally:
         pynvml.nvmlShutdown()
 

@@ -59,12 +59,21 @@ def _pci_address(text: str) -> str | None:  # `00000000:01:00.0`
     return parts and "{:08X}:{:02X}:{:02X}.0".format(*(int(part or "0", 16) for part in parts.groups()))
 
 
+def _handle_by_uuid(nvml: Any, uuid: str) -> Any:
+    "Return the handle of the GPU with this UUID; torch writes that of a MIG slice in the same way, and the card is returned."
+    try:
+        return nvml.nvmlDeviceGetHandleByUUID(uuid.encode())
+    except nvml.NVMLError:
+        part = nvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1).encode())
+        return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)
+
+
 def _find_handle(nvml: Any, address: str | None) -> Any:
     "Return the handle of the GPU at an address, or without one, of the only GPU. Raise NVML's error if there is none."
     if address is None:
         return nvml.nvmlDeviceGetHandleByIndex(0) if nvml.nvmlDeviceGetCount() == 1 else None
     if address.startswith("GPU-"):
-        return nvml.nvmlDeviceGetHandleByUUID(address.encode())
+        return _handle_by_uuid(nvml, address)
     pci = _pci_address(address)
     return pci and nvml.nvmlDeviceGetHandleByPciBusId(pci.encode())
 
@@ -129,6 +138,7 @@ class GpuFacts:
     power_limit_default_w: float | None = None
     power_limit_max_w: float | None = None
     sm_clock_max_mhz: int | None = None
+    sm_clock_boost_mhz: int | None = None  # of the data sheet: NVML does not know it
     mem_clock_max_mhz: int | None = None
     pcie_gen_max: int | None = None  # of card and slot
     pcie_width_max: int | None = None  # lanes, of card and slot
@@ -373,13 +383,13 @@ class EnergyMeter:
 
     def _read(self) -> bool:
         "Note the power now. Return False if it is unknown."
-        watts, now = _watts(self.gpu.ask("PowerUsage")), time.monotonic()
+        watts, now = _watts(cast(Gpu, self.gpu).ask("PowerUsage")), time.monotonic()
         if watts is not None:
             self.points.append((now, watts))
         return watts is not None
 
     def _run(self, end: threading.Event) -> None:
-        while not end.wait(self.every_s) and not self.gpu.lost:
+        while not end.wait(self.every_s) and not cast(Gpu, self.gpu).lost:
             self._read()
 
     def start(self) -> "EnergyMeter":
@@ -401,7 +411,7 @@ class EnergyMeter:
         return (None, None) if self._thread is None else self._integrated()
 
     def _counted(self) -> tuple[float | None, str | None]:
-        last, first, self.first = self.gpu.ask("TotalEnergyConsumption"), self.first, None
+        last, first, self.first = cast(Gpu, self.gpu).ask("TotalEnergyConsumption"), self.first, None
         return ((last - first) / 1000, "counter") if last is not None and last > first else (None, None)
 
     def _integrated(self) -> tuple[float | None, str | None]:

@@ -20,18 +20,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from .machine import cpu_cores, cpu_wait_share, describe_machine, nvidia_driver, ram_bytes, thread_times
+from .machine import cpu_cores, cpu_wait_share, describe_machine, gpu_count, nvidia_driver, ram_bytes, thread_times
 from .sensors import nvml_address
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS
 from ..timing.device import check_precision, find_device, free_memory, is_oom, make_clock, precision_findings, set_precision
-from ..timing.measure import measure, time_windows, warm_up
+from ..timing.measure import Measurement, measure, time_windows, warm_up
 
 # %% ../../nbs/box/03c_stress.ipynb #04f6de80
 def _runs_on(arch: str, capability: tuple[int, int]) -> bool:
@@ -178,6 +178,11 @@ def _fastest_side(device: torch.device, dtype: torch.dtype, clock, seconds: floa
     return side_of_best
 
 # %% ../../nbs/box/03c_stress.ipynb #d772ffc7
+def _after_a_third(m: Measurement) -> Measurement:
+    "Return a measurement without the first third of its windows."
+    return replace(m, windows=m.windows[len(m.windows) // 3 :])
+
+# %% ../../nbs/box/03c_stress.ipynb #db19eaec
 def matmul_ceiling(
     device: torch.device,
     precision: str,  # one of `spec.options.PRECISIONS`
@@ -191,7 +196,7 @@ def matmul_ceiling(
         side = _fastest_side(device, dtype, clock, seconds)
         if side is None:
             return None
-        m = measure(_matmul_call(device, dtype, side), 1, clock, n_seconds=seconds / 2, warmup_limit_s=seconds / 8)
+        m = _after_a_third(measure(_matmul_call(device, dtype, side), 1, clock, n_seconds=seconds / 2, warmup_limit_s=seconds / 8))
     tflop = 2 * side**3 / 1e12  # of one product
     ci95 = m.throughput_ci95 and m.throughput_ci95 * tflop
     return dict(tflops=m.throughput * tflop, ci95=ci95, drift=m.drift, shape=[side, side, side])
@@ -406,16 +411,17 @@ def pci_id(
 def unused_gpu(
     name: str | None,  # of the device, as typed; None: the default device
     driver: Callable[[], str | None] = nvidia_driver,
+    count: Callable[[], int] = gpu_count,
 ) -> str | None:  # one line
-    "Return why torch cannot use an NVIDIA GPU that the driver has; None if it can, or if another device was asked for."
-    if name or torch.version.hip:
+    "Return why torch cannot use an NVIDIA GPU of the driver; None if it can, if another device was typed, or if the GPU is hidden."
+    if name or torch.version.hip or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
             return None
     version = driver()
-    if version is None:
+    if version is None or not count():
         return None
     why = str(caught[0].message).split(". ")[0] if caught else "it finds none"
     if not torch.backends.cuda.is_built():

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['ALL_SOURCES', 'STRESS_COMMAND', 'MIN_PEAK_SHARE', 'MIN_PEAK_SHARE_AT_POWER_LIMIT', 'POWER_CAP_SHARE',
-           'PCIE_LANE_GB_S', 'MIN_LINK_SHARE', 'MIN_LINK_GB_S', 'MEMORY_LIMIT_FILES', 'CARD_COLUMNS', 'LABEL_COLUMNS',
-           'MIN_LOAD_S', 'MAX_LOAD_S', 'Sources', 'GpuReadings', 'died', 'Examination', 'examine', 'wrong_results',
-           'is_power_bound', 'slow_matmul', 'slow_link', 'container_limits', 'rule_values', 'all_findings',
-           'make_report', 'host_facts', 'device_facts', 'software_facts', 'gpu_lines', 'machine_lines',
-           'measured_lines', 'verdict_line', 'conclusion', 'card', 'doctor_command']
+           'PCIE_LANE_GB_S', 'MIN_LINK_SHARE', 'MIN_LINK_GB_S', 'PCIE_LANES', 'FASTER_LINKS', 'MEMORY_LIMIT_FILES',
+           'CARD_COLUMNS', 'LABEL_COLUMNS', 'MIN_LOAD_S', 'MAX_LOAD_S', 'Sources', 'GpuReadings', 'died', 'Examination',
+           'examine', 'wrong_results', 'is_power_bound', 'slow_matmul', 'slow_link', 'highest_rates', 'too_fast',
+           'container_limits', 'rule_values', 'all_findings', 'unhealthy', 'make_report', 'host_facts', 'device_facts',
+           'software_facts', 'gpu_lines', 'machine_lines', 'measured_lines', 'verdict_line', 'conclusion', 'card',
+           'doctor_command']
 
 # %% ../../nbs/commands/08_doctor.ipynb #6838af8b
 import json
@@ -16,6 +17,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,10 @@ from ..run.screen import Screen
 from ..run.supervise import BEAT_TIMEOUT_S, FIRST_BEAT_TIMEOUT_S, Child, ChildGone
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS
-from ..truth.findings import finding, worded, worst_first
+from ..truth.findings import NOTE, finding, severity, worded, worst_first
+from ..truth.guard import MAX_PEAK_SHARE, highest_tflops
 from ..truth.health import cpu_wait_findings, gpu_findings
-from ..truth.peaks import peak
+from ..truth.peaks import find_card, peak_with_fp32_sums
 
 # %% ../../nbs/commands/08_doctor.ipynb #4ceb5809
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Sources:
     "The sources of facts that torch does not have."
 
     sensors: Any = None  # `box.sensors`: `open_gpu`, `read_facts`, `Sampler`, `summarise_load`
-    health: Callable = lambda before, load, after: []  # facts, load, facts -> findings
+    health: Callable = lambda before, load, after, boost_mhz: []  # facts, load, facts, clock of the data sheet -> findings
     price: Callable = lambda typed: None  # typed price -> `box.price.Price`
     peak: Callable = lambda device_name, precision: None  # -> TFLOP/s of the data sheet
+    highest: Callable = lambda device_name, precision, max_clock_mhz: None  # -> TFLOP/s that the card cannot exceed
+    data_sheet: Callable = lambda device_name: None  # -> `truth.peaks.Card`
 
 
-ALL_SOURCES = Sources(sensors, gpu_findings, find_price, peak)
+ALL_SOURCES = Sources(sensors, gpu_findings, find_price, peak_with_fp32_sums, highest_tflops, find_card)
 
 # %% ../../nbs/commands/08_doctor.ipynb #fe3e3cd0
 class GpuReadings:
@@ -124,11 +129,18 @@ class Examination:
         if answer["event"] == "broke":
             self.findings.append(died("failed", answer["message"], self.phase))
 
+    @property
+    def device_name(self) -> str | None:
+        "The device's name, or None if the child has not reported it."
+        return self.machine["device_name"] if self.machine else None
+
     def finish(self) -> None:
         "Add the findings of the sensors."
         self.readings.stop()
+        sheet = self.sources.data_sheet(self.device_name)
         if self.readings.gpu:
-            self.findings += self.sources.health(self.readings.before, self.readings.load, self.readings.after)
+            facts = self.readings.before, self.readings.load, self.readings.after
+            self.findings += self.sources.health(*facts, sheet.boost if sheet else None)
 
 # %% ../../nbs/commands/08_doctor.ipynb #33e19132
 STRESS_COMMAND = (sys.executable, "-P", "-c", "from ready_steady_go.box.stress import main; main()")
@@ -170,7 +182,8 @@ def wrong_results(
     return found
 
 # %% ../../nbs/commands/08_doctor.ipynb #89748091
-MIN_PEAK_SHARE, MIN_PEAK_SHARE_AT_POWER_LIMIT = 0.7, 0.3  # of the data sheet
+MIN_PEAK_SHARE = dict(fp32=0.55, tf32=0.7, fp16=0.7, bf16=0.7)  # of the data sheet, by precision
+MIN_PEAK_SHARE_AT_POWER_LIMIT = 0.3
 POWER_CAP_SHARE = 0.1  # of the samples
 
 
@@ -187,9 +200,9 @@ def slow_matmul(
     load: dict | None = None,  # a `LoadSummary` as a dict
 ) -> list[dict]:
     "Return a finding if matrix products are slower than this card should be."
-    line = MIN_PEAK_SHARE_AT_POWER_LIMIT if is_power_bound(load) else MIN_PEAK_SHARE
-    slow = [f"{precision} {share:.0%}" for precision, share in shares.items() if share is not None and share < line]
-    return [finding("slow_matmul", shares=", ".join(slow), line=line)] if slow else []
+    lines = {p: MIN_PEAK_SHARE_AT_POWER_LIMIT if is_power_bound(load) else MIN_PEAK_SHARE[p] for p in shares}
+    slow = [f"{p} {share:.0%}, expected {lines[p]:.0%}" for p, share in shares.items() if share is not None and share < lines[p]]
+    return [finding("slow_matmul", shares="; ".join(slow))] if slow else []
 
 # %% ../../nbs/commands/08_doctor.ipynb #b0a364d2
 PCIE_LANE_GB_S = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}  # by generation, one lane in one direction
@@ -211,6 +224,33 @@ def slow_link(
         return []
     of = f" of the {full:.3g} GB/s of PCIe gen {gen} x{lanes}" if full else ""
     return [finding("slow_link", way=way.replace("_", " the "), rate=rate, of=of)]
+
+# %% ../../nbs/commands/08_doctor.ipynb #f551d801
+PCIE_LANES = 16  # the most that a card has
+FASTER_LINKS = ("GH200", "GB200", "GB300", "GB10")  # chips whose CPU is not behind PCIe
+
+
+def highest_rates(
+    seen: Examination,
+) -> dict[str, float | None]:  # by test: TFLOP/s or GB/s that the card cannot exceed, None if unknown
+    "Return the limits of all measurements."
+    name, facts, sheet = seen.device_name or "", seen.readings.before, seen.sources.data_sheet(seen.device_name)
+    max_clock, gen = getattr(facts, "sm_clock_max_mhz", None), getattr(facts, "pcie_gen_card", None)
+    link = None if gen not in PCIE_LANE_GB_S or any(chip in name for chip in FASTER_LINKS) else PCIE_LANE_GB_S[gen] * PCIE_LANES
+    rates = {f"{p} matmul": seen.sources.highest(name, p, max_clock) if name else None for p in PRECISIONS}
+    return rates | dict(memory=sheet and MAX_PEAK_SHARE * sheet.bandwidth, link=link and MAX_PEAK_SHARE * link)
+
+
+def too_fast(
+    measured: dict,  # of `box.stress.stress`
+    limits: dict[str, float | None],  # of `highest_rates`
+) -> list[dict]:
+    "Return a finding if a measurement is above its limit."
+    rates = {f"{p} matmul": result["tflops"] for p, result in measured.get("matmul", {}).items() if result}
+    rates |= dict(memory=measured.get("copy") or 0, link=max((measured.get("link") or {"": 0}).values()))
+    units = {name: "TFLOP/s" if name.endswith("matmul") else "GB/s" for name in rates}
+    wrong = [f"{name} {rate:.4g} {units[name]}" for name, rate in rates.items() if limits.get(name) and rate > limits[name]]
+    return [finding("too_fast", what=", ".join(wrong))] if wrong else []
 
 # %% ../../nbs/commands/08_doctor.ipynb #ce8c4f91
 MEMORY_LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")  # of the cgroup's versions 2 and 1
@@ -261,9 +301,15 @@ def all_findings(
     if not found and not measured.get("repeat"):
         found.append(finding("unchecked"))
     found += wrong_results(measured.get("repeat")) + slow_matmul(shares, load) + slow_link(measured.get("link"), gpu, load)
+    found += too_fast(measured, highest_rates(seen))
     return worst_first(found + cpu_wait_findings(measured.get("waited")))
 
 # %% ../../nbs/commands/08_doctor.ipynb #0d224f47
+def unhealthy(findings: list[dict]) -> list[dict]:
+    "Return the findings that make a box unhealthy: all but notes."
+    return [f for f in findings if severity(f) != NOTE]
+
+# %% ../../nbs/commands/08_doctor.ipynb #d6403c01
 def _as_dict(facts) -> dict | None:
     "Return a dataclass as a dict, and None for None."
     return None if facts is None else asdict(facts)
@@ -278,12 +324,13 @@ def make_report(
     "Return all that is known, the findings, and the verdict on each rule."
     measured, matmul, readings = seen.measured, seen.measured.get("matmul", {}), seen.readings
     gpu, load, cost = _as_dict(readings.before), _as_dict(readings.load), _as_dict(price)
-    peaks = {p: peak(seen.machine["device_name"], p) if seen.machine and result else None for p, result in matmul.items()}
+    peaks = {p: peak(seen.device_name, p) if seen.device_name and result else None for p, result in matmul.items()}
     shares = {p: matmul[p]["tflops"] / top if top else None for p, top in peaks.items()}
     findings = all_findings(seen, shares, gpu, load)
+    serious = unhealthy(findings)
     values = rule_values(seen.machine or {}, measured, gpu or {}, load or {}, cost or {})
     return dict(
-        rsg_version=__version__, healthy=not findings, findings=findings, required=[check_rule(rule, values, findings) for rule in rules],
+        rsg_version=__version__, healthy=not serious, findings=findings, required=[check_rule(rule, values, serious) for rule in rules],
         machine=seen.machine, container=container_limits(), gpu=gpu, load=load, gpu_after=_as_dict(readings.after), price=cost,
         measured={name: value for name, value in measured.items() if name not in ("notes", "findings")},
         peak_tflops=peaks, peak_share=shares,
@@ -404,6 +451,8 @@ def measured_lines(
     label = lambda text: f"  {text:<{LABEL_COLUMNS - 2}}"
     for precision, result in found.get("matmul", {}).items():
         share = _with_value("  {:>4.0%} of the data sheet", report["peak_share"].get(precision)) or ""
+        if (report["peak_share"].get(precision) or 0) > 1:
+            share += ", at its nominal clock"
         if result:
             lines.append(label(f"{precision} matmul") + _tflops_text(result["tflops"]) + share)
     if found.get("copy"):
@@ -437,7 +486,7 @@ def conclusion(
     rules, findings = report["required"], report["findings"]
     lines = [line for note in report["notes"] for line in _paragraph("note", note)]
     lines += [line for r in rules for line in _labelled("met" if r["met"] else "NOT met", f"{r['rule']}: {r['reason']}")]
-    verdict = verdict_line(len(findings), sum(not r["met"] for r in rules), len(rules))
+    verdict = verdict_line(len(unhealthy(findings)), sum(not r["met"] for r in rules), len(rules))
     return lines + [""] * bool(lines) + [verdict] + [line for f in findings for line in _paragraph(f["code"], f["text"])]
 
 # %% ../../nbs/commands/08_doctor.ipynb #5530b8c7
@@ -467,9 +516,10 @@ def doctor_command(
     rules, screen = parse_rules(require), screen or Screen(as_json=as_json)
     if not MIN_LOAD_S <= seconds <= MAX_LOAD_S:
         raise UserError(f"--seconds {seconds:g}: expected {MIN_LOAD_S} to {MAX_LOAD_S} s")
-    price = sources.price(usd_per_hour)
     progress = lambda phase: screen.progress(f"doctor  {phase}")
-    seen = examine(device, seconds, sources, start, progress, silent_s)
-    report = make_report(seen, rules, price, sources.peak)
+    with ThreadPoolExecutor(max_workers=1) as pool:  # a slow provider must not delay the load
+        price = pool.submit(sources.price, usd_per_hour)
+        seen = examine(device, seconds, sources, start, progress, silent_s)
+    report = make_report(seen, rules, price.result(), sources.peak)
     screen.out(*([json.dumps(report)] if as_json else card(report)))
     return 0 if report["healthy"] and all(rule["met"] for rule in report["required"]) else 1

@@ -15,6 +15,7 @@ from ..box.sensors import GpuFacts, LoadSummary, Sampler, open_gpu, pids_max, re
 from ..store.record import Record
 from ..truth.findings import worded
 from ..truth.health import gpu_findings, host_findings
+from ..truth.peaks import boost_clock
 
 # %% ../../nbs/run/06d_watch.ipynb #1b83334a
 def _pci_ids() -> list[str]:
@@ -88,7 +89,7 @@ class GpuWatch:
         load = summarise_load(s for s in samples if s.time_s >= since)
         judged = load if load.n_samples >= MIN_SAMPLES else summarise_load(samples)
         brief = record.search in ("probe", "refine")
-        found = [] if brief else worded(self.host + gpu_findings(self.facts, judged, read_facts(self.gpu)))
+        found = [] if brief else worded(self.host + gpu_findings(self.facts, judged, read_facts(self.gpu), boost_clock(record.device_name)))
         return replace(record, **watched_fields(self.facts, load), pids_max=self.pids, findings=[*(record.findings or []), *found])
 
     def end(self) -> None:

@@ -68,11 +68,21 @@ FINDINGS = dict(
         "discard it, and report it with the output of rsg doctor --json",
         WRONG,
     ),
+    over_peak=Finding(
+        "the result is above the data sheet's peak, by at most 30 %: the throughput is kept, but peak, FLOPs or clock is not exact",
+        "{why}",
+        "measure it again with --soak 5m, and compare it with rsg doctor",
+    ),
     over_ceiling=Finding(
         "the result is faster than large matrix products on the same box: one of the two measurements is wrong",
         "{share:.0%} of the matmul throughput measured on this machine: one of the two is wrong",
         "measure both again with --soak 5m and rsg doctor",
         WRONG,
+    ),
+    wrong_ceiling=Finding(
+        "a matmul throughput of this machine is more than the card can do, so nothing is compared with it",
+        "a matmul throughput of {tflops:.4g} TFLOP/s, {origin}, is more than this card can do ({limit:.4g}), so it is not used",
+        "run rsg doctor if the finding stays",
     ),
     # where the time goes
     passes_failed=Finding(
@@ -136,8 +146,8 @@ FINDINGS = dict(
         "rent another box",
     ),
     low_clocks=Finding(
-        "the clock was more than 10 % below its maximum, limited by neither heat nor power; it may be fixed",
-        "the GPU ran at {clock_mhz:.0f} of {max_mhz} MHz and {power_w:.0f} of {limit_w:.0f} W, not limited by heat or power{held}",
+        "the clock was below 95 % of the data sheet's boost clock, limited by neither heat nor power; it may be fixed",
+        "the GPU ran at {clock_mhz:.0f} of {expected_mhz:.0f} MHz and {power_w:.0f} of {limit_w:.0f} W, not limited by heat or power{held}",
         "run nvidia-smi -rac and -rgc, or compare another card",
     ),
     pcie_width=Finding(
@@ -151,9 +161,15 @@ FINDINGS = dict(
         "rent another box if you load data",
     ),
     ecc=Finding(
-        "the GPU's memory has uncorrected errors, since the driver was loaded or earlier",
+        "the GPU's memory has had uncorrected errors since the driver was loaded",
         "uncorrected memory errors: {now} since the driver was loaded, {ever} in the GPU's life{during}",
-        "rent another box if some are new, else watch the count",
+        "rent another box",
+    ),
+    ecc_ever=Finding(
+        "the GPU's memory had uncorrected errors at an earlier time, none since the driver was loaded",
+        "uncorrected memory errors in the GPU's life: {ever}, none since the driver was loaded",
+        "no action needed unless the count grows",
+        NOTE,
     ),
     memory_repair=Finding(
         "a repair of the GPU's memory is pending or has failed",
@@ -195,8 +211,14 @@ FINDINGS = dict(
     ),
     slow_matmul=Finding(
         "matrix products are far below the data sheet: the card is shared, hot or capped",
-        "matrix products reach less than {line:.0%} of the data sheet ({shares}): the card is shared, hot or capped",
+        "matrix products are far below the data sheet ({shares}): the card is shared, hot or capped",
         "rent another box",
+    ),
+    too_fast=Finding(
+        "a measurement is more than 30 % above the data sheet: its clock is wrong, or the card is not what its name says",
+        "{what}: more than this card can do, so the clock or the card's name is wrong",
+        "run rsg doctor again, and rent another box if the finding stays",
+        WRONG,
     ),
     bits_differ=Finding(
         "the same training step, repeated, gave different bits: the device gives wrong results",

@@ -17,6 +17,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, permutations
 from pathlib import Path
 
@@ -244,13 +245,19 @@ def contradictions(
 # %% ../../nbs/truth/04e_published.ipynb #477d70e4
 def _judge_row(row: PublishedRow) -> Verdict:
     "Judge a row by arithmetic alone. Winograd's count needs time, so only a refused row uses it."
-    about = dict(
-        throughput=row.rate, forward_flops=row.flops, mode=row.mode, precision=row.precision, device_name=row.gpu, n_gpus=row.n_gpus
+    judge_rate = partial(
+        judge,
+        throughput=row.rate,
+        forward_flops=row.flops,
+        mode=row.mode,
+        precision=row.precision,
+        device_name=row.gpu,
+        n_gpus=row.n_gpus,
     )
-    verdict = judge(**about)
+    verdict = judge_rate()
     if verdict.plausible is not False or not row.flops:
         return verdict
-    return judge(**about, least_flops=row.least())
+    return judge_rate(least_flops=row.least())
 
 
 def judge_rows(
