@@ -311,6 +311,9 @@ def report_cli(
         str, typer.Option("--format", metavar="FORMATS", help="Some of html,ipynb,csv,md,png. Default: html,ipynb.", show_default=False)
     ] = "html,ipynb",
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    stack: Annotated[
+        str | None, typer.Option("--stack", metavar="STACK", help="One stack only: common, or parts such as 'torch 2.4, driver 550'.")
+    ] = None,
     **typed: Any,
 ):
     """Write the best batch sizes, prices and verdicts as one page.
@@ -319,7 +322,7 @@ def report_cli(
     """
     from ready_steady_go.report.page import report_command
 
-    return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"])
+    return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"], stack)
 
 # %% ../../nbs/commands/09_cli.ipynb #ed396317
 @app.command("compare")

@@ -6,12 +6,12 @@
 __all__ = ['PRECISIONS', 'MODES', 'OPTIMIZERS', 'FUSED', 'TASKS', 'ATTENTIONS', 'LAYOUTS', 'CELLS', 'WANDB_MODES', 'TRAIN',
            'TIME', 'STEP', 'TEXT', 'IMAGES', 'BOX', 'OUTPUT', 'WANDB', 'SAMPLE_FIELDS', 'option_name', 'Option',
            'option', 'options_of', 'limits_text', 'check_value', 'read_value', 'SpecFields', 'option_words',
-           'label_words', 'model_name', 'needs_fused', 'family_options', 'RunOptions']
+           'label_words', 'model_name', 'label_of', 'needs_fused', 'family_options', 'RunOptions']
 
 # %% ../../nbs/spec/00b_options.ipynb #9c22e2f1
 import dataclasses
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, get_args
@@ -171,7 +171,14 @@ class SpecFields:
     seed: int = option(0, "Seed of the random weights and inputs.", TIME, metavar="N", least=0, below=2**32)
     # options that only some families use
     task: str | None = option(
-        None, "classify, or lm to predict the next token.", TEXT, metavar="TASK", choices=TASKS, families=("hf", "lstm"), label="{}", own=True
+        None,
+        "classify, or lm to predict the next token.",
+        TEXT,
+        metavar="TASK",
+        choices=TASKS,
+        families=("hf", "lstm"),
+        label="{}",
+        own=True,
     )
     seq_len: int | None = option(None, "Tokens in a sample.", TEXT, metavar="N", least=1, families=("hf", "lstm"),
                                  label="{} token{s}", own=True)  # fmt: skip
@@ -194,16 +201,7 @@ class SpecFields:
     @property
     def label(self) -> str:
         "The label of a result, without its batch size: `resnet50 fp16 infer, 224 px, 10 classes`."
-        words = label_words(self)
-        head = " ".join(filter(None, (model_name(self), self.precision, words.pop("mode", ""))))
-        return ", ".join([head, *words.values()])
-
-    @property
-    def sample(self) -> str:
-        "The size of one sample, such as `224 px`; empty where only the model knows it."
-        if self.seq_len:
-            return f"{self.seq_len} tokens"
-        return f"{self.size} px" if self.size else ""
+        return label_of(self)
 
 # %% ../../nbs/spec/00b_options.ipynb #b722ea91
 SAMPLE_FIELDS = ("size", "seq_len")  # always in a label: a throughput counts samples of this size
@@ -244,6 +242,16 @@ def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size
 def model_name(spec: SpecFields) -> str:  # `resnet50`, `hf:bert-base-cased`
     "Return the model as a user can type it; the names of timm need no family."
     return spec.model if spec.family in (None, "timm") else f"{spec.family}:{spec.model}"
+
+
+def label_of(
+    spec: SpecFields,
+    without: Collection[str] = (),  # fields that are shown elsewhere, such as `precision`
+) -> str:
+    "Return a label: the model, the precision, and all words of `label_words`."
+    words = {name: text for name, text in label_words(spec).items() if name not in without}
+    precision = "" if "precision" in without else spec.precision
+    return ", ".join([" ".join(filter(None, (model_name(spec), precision, words.pop("mode", "")))), *words.values()])
 
 # %% ../../nbs/spec/00b_options.ipynb #081517e4
 def needs_fused(spec: SpecFields) -> bool:
