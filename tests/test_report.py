@@ -124,14 +124,15 @@ def test_one_stack_only(tmp_path):
 
 
 def test_models_of_two_libraries_keep_their_own_common_stack():
-    some = [*newer([point()], timm="1.0.9"), *newer([point(model="b", spec=dict(family="hf", seq_len=8, size=None))], transformers="4.44.0")]
+    text = point(model="b", spec=dict(family="hf", seq_len=8, size=None))
+    some = [*newer([point()], timm="1.0.9"), *newer([text], transformers="4.44.0")]
     old = newer([point(box=1)], timm="0.9.16")
     assert len(one_stack(classify(table_of([*some, *newer([point(box=2)], timm="1.0.9"), *old])), "common")) == 3
 
 
 def test_a_low_power_limit_has_a_bar_with_its_label():
     d = data([point(), point(box=1, power_limit_w=250.0, power_limit_default_w=350.0, factor=0.9)])
-    assert "limit 250 W" in sections.best_batch(d)[0].svg and len(by_gpu(d.best)) == 2
+    assert "power limit 250 W" in sections.best_batch(d)[0].svg and len(by_gpu(d.best)) == 2
 
 
 def test_counts_are_whole_numbers_in_every_csv_file(tmp_path):

@@ -230,7 +230,8 @@ NOT_SURE = [dict(search="probe"), dict(search="refine"), dict(search="soak"), di
 
 def test_the_originals_table_and_bars_from_our_runs(server, tmp_path):
     def other(bs, more=(), **spec):
-        return make_record(replace(SPEC, bs=bs, **spec), GPU, Measurement(bs=bs, windows=[(10, 0.01)] * 12), **(dict(steady=True) | dict(more)))
+        measured = Measurement(bs=bs, windows=[(10, 0.01)] * 12)
+        return make_record(replace(SPEC, bs=bs, **spec), GPU, measured, **(dict(steady=True) | dict(more)))
 
     slow, fast, fp32, vgg = point(8, steady=True), point(16, steady=True), other(8, precision="fp32"), other(8, model="vgg19")
     oom = make_record(replace(SPEC, bs=32), GPU, outcome="oom")

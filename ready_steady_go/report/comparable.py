@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESULT', 'SOAK', 'SHORT', 'UNSTEADY', 'IMPOSSIBLE', 'OOM', 'FAILED', 'FACTS', 'PUBLISHED_OPTIONS',
-           'POWER_LIMIT_SHARE', 'COMMON', 'stack_difference', 'stacks_in_words', 'one_stack', 'classify']
+           'POWER_LIMIT_SHARE', 'COMMON', 'in_precision', 'stack_difference', 'stacks_in_words', 'one_stack',
+           'classify']
 
 # %% ../../nbs/report/07b_comparable.ipynb #3c6e9efc
 from collections.abc import Iterable
@@ -83,6 +84,12 @@ def _shortest(labels: pd.Series) -> str:
     "Return the shortest of several labels of the same settings."
     return min(labels.unique(), key=len)
 
+# %% ../../nbs/report/07b_comparable.ipynb #6f0b6708
+def in_precision(what: str, precision: str) -> str:  # `resnet50 FP16, 224 px`
+    "Return the label of a group with a precision."
+    head, comma, options = what.partition(", ")
+    return f"{head} {precision.upper()}{comma}{options}"
+
 # %% ../../nbs/report/07b_comparable.ipynb #0dcd716f
 POWER_LIMIT_SHARE = 0.97  # of the default; a lower limit is noted
 
@@ -111,17 +118,21 @@ def _bar_notes(t: pd.DataFrame) -> list[str]:
     pairs = list(zip(t["stack"], _usual_stacks(t)))
     differences = {(stack, usual): stack_difference(stack, usual) for stack, usual in set(pairs)}
     limited = t.power_limit_w < POWER_LIMIT_SHARE * t.power_limit_default_w
-    limits = [f"limit {watts:.0f} W" if low else "" for watts, low in zip(t.power_limit_w, limited)]
+    limits = [f"power limit {watts:.0f} W" if low else "" for watts, low in zip(t.power_limit_w, limited)]
     return [", ".join(filter(None, (limit, differences[pair]))) for limit, pair in zip(limits, pairs)]
 
 # %% ../../nbs/report/07b_comparable.ipynb #a11264eb
 def stacks_in_words(stacks: Iterable[str]) -> str:
-    "Return the parts that all stacks share, and the names of the others: `torch 2.4 (driver differs)`."
-    known = [stack.split(", ") for stack in dict.fromkeys(stacks)]
-    shared = [part for part in (known[0] if known else []) if all(part in other for other in known)]
-    names = list(dict.fromkeys(part.partition(" ")[0] for parts in known for part in parts if part not in shared))
-    differs = f"({' and '.join(names)} {'differs' if len(names) == 1 else 'differ'})" if names else ""
-    return " ".join(filter(None, (", ".join(shared), differs)))
+    "Return the parts that do not differ between stacks, and the names of those that do: `torch 2.4 (driver differs)`."
+    versions: dict[str, set[str]] = {}
+    for stack in dict.fromkeys(stacks):
+        for part in filter(None, stack.split(", ")):
+            versions.setdefault(part.partition(" ")[0], set()).add(part)
+    same, other = (", ".join(text) for text in (
+        [part for parts in versions.values() if len(parts) == 1 for part in parts],
+        [name for name, parts in versions.items() if len(parts) > 1],
+    ))  # fmt: skip
+    return " ".join(filter(None, (same, f"({other} {'differ' if ', ' in other else 'differs'})" if other else "")))
 
 # %% ../../nbs/report/07b_comparable.ipynb #dde9642a
 COMMON = "common"

@@ -38,7 +38,7 @@ COLUMN_NAMES = dict(
     mine="yours", id="name", rate="value", per="of", source="source", checked="checked", usd_kind="kind", usd_per_hour="$ an hour",
     samples_per_usd="samples per $", usd_per_msample="$ per million samples", usd_from="who says so", usd_time="when",
     samples_per_joule="samples/J", energy_from="measured by", outcome="outcome", problems="what it says of itself",
-    stack="stack", note="stack", time="when",
+    stack="stack", note="note", time="when",
 )  # fmt: skip
 
 # %% ../../nbs/report/07h_items.ipynb #0f0470a4
@@ -62,7 +62,7 @@ def named_columns(
     **other: str,  # headings that differ from `COLUMN_NAMES`
 ) -> pd.DataFrame:
     "Return those columns that have any value, with the headings of the CSV file."
-    known = [name for name in names.split() if name in t and t[name].notna().any()]
+    known = [name for name in names.split() if name in t and (t[name].notna() & t[name].ne("")).any()]
     return t[known].rename(columns=COLUMN_NAMES | other)
 
 # %% ../../nbs/report/07h_items.ipynb #c8975985

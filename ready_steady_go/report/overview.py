@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from .comparable import COMMON, stacks_in_words
+from .comparable import COMMON, in_precision, stacks_in_words
 from .data import ReportData
 from .items import Note
 from .ranking import by_gpu, rank_own_boxes, stack_warnings, status_counts
@@ -48,7 +48,7 @@ def _fastest_lines(data: ReportData) -> Iterator[str]:
         tops = data.best[data.best.group.eq(group)].sort_values("throughput", ascending=False)
         for row in tops.drop_duplicates("precision").head(2).itertuples():
             throughput = plus_minus(row.throughput, None if pd.isna(row.error) else row.error)
-            yield f"{row.what} {row.precision.upper()}: {throughput} samples/s on {row.gpu} at batch size {row.bs:.0f}" + (
+            yield f"{in_precision(row.what, row.precision)}: {throughput} samples/s on {row.gpu} at batch size {row.bs:.0f}" + (
                 f" ({row.note})" if row.note else ""
             )
 
@@ -60,7 +60,7 @@ def _own_box_lines(data: ReportData) -> Iterator[str]:
         mean = float(np.exp(np.mean([np.log(rank.share) for rank in ranks])))
         yield f"over {len(ranks)} settings: {mean - 1:+.0%} compared with the median of others (geometric mean)"
     for rank in ranks[:12]:
-        yield f"{rank.what} {rank.precision.upper()}: {rank}"
+        yield f"{in_precision(rank.what, rank.precision)}: {rank}"
 
 
 def _own_box_notes(data: ReportData) -> Iterator[Note]:

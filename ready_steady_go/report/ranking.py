@@ -22,6 +22,7 @@ from ready_steady_go.report.comparable import (
     SHORT,
     SOAK,
     UNSTEADY,
+    in_precision,
     stack_difference,
     stacks_in_words,
 )
@@ -121,7 +122,7 @@ def stack_warnings(
         differs = stack_difference(fast["stack"], slow["stack"])
         if share > STACKS_DIFFER and differs:
             than = stack_difference(slow["stack"], fast["stack"])
-            found.append((share, f"{what} {precision.upper()} on {gpu}: {share:.0%} faster with {differs} than with {than}"))
+            found.append((share, f"{in_precision(what, precision)} on {gpu}: {share:.0%} faster with {differs} than with {than}"))
     yield from (text for _, text in sorted(found, key=lambda pair: -pair[0]))
 
 # %% ../../nbs/report/07c_ranking.ipynb #8a9be632

@@ -9,6 +9,7 @@ __all__ = ['best_batch', 'over_models', 'over_batch_size', 'over_sequence_length
 import pandas as pd
 
 from .bars import average_picture, best_picture
+from .comparable import in_precision
 from .curves import curve_picture, length_picture, one_box
 from .data import ReportData
 from .items import Note, Table, in_shown_units, named_columns
@@ -21,15 +22,15 @@ def _best_table(data: ReportData) -> Table | Note:
     if not len(data.best):
         return Note("No result can be ranked.")
     rows = in_shown_units(data.best.sort_values(["what", "precision", "throughput"], ascending=[True, True, False]))
-    names = "what precision gpu device_name bs throughput error repeats step_ms memory tokens_per_s mfu_pct ceiling_pct busy_pct stack time"
-    return Table("best", "Best batch size of each box", named_columns(rows, names, tokens_per_s="words or tokens/s"))
+    names = "what precision gpu note device_name bs throughput error repeats step_ms memory tokens_per_s mfu_pct ceiling_pct busy_pct"
+    return Table("best", "Best batch size of each box", named_columns(rows, f"{names} stack time", tokens_per_s="words or tokens/s"))
 
 
 def _spread_tables(data: ReportData) -> list[Table]:
     "Return the GPUs that several boxes have, with their median and range."
     gpus = by_gpu(data.best)
     gpus = gpus[gpus.boxes > 1]
-    names = "what precision gpu boxes middle low high bs mine stack"
+    names = "what precision gpu note boxes middle low high bs mine stack"
     return [Table("boxes", "Several boxes with the same GPU", named_columns(gpus, names))] if len(gpus) else []
 
 # %% ../../nbs/report/07k_sections.ipynb #958369f2
@@ -91,7 +92,7 @@ def over_sequence_length(data: ReportData) -> list:
     t = data.rows[data.rows.seq_len.notna() & data.rows.family.ne("lstm")]
     pictures = []
     for i, ((label, precision, gpu, note), same) in enumerate(t.groupby(["any_length", "precision", "gpu", "note"], sort=False)):
-        title = ", ".join(filter(None, (f"{label} {precision.upper()}", gpu, note)))
+        title = ", ".join(filter(None, (in_precision(label, precision), gpu, note)))
         pictures.append(length_picture(one_box(same), title, slug("lengths", i, title)))
     found = [*filter(None, pictures)][: data.most_pictures]
     return found or [Note("There is no transformer with two sequence lengths.")]

@@ -74,7 +74,7 @@ def peak_shares(data: ReportData) -> list:
     if not len(t):
         return [Note("No share of the peak: there is no data sheet for these devices, and no ceiling was measured.")]
     pictures = [
-        value_picture(rows, column, rows.what.iloc[0], unit, slug(column, rows.what.iloc[0], rows.group.iloc[0]))
+        value_picture(rows, column, rows.what.iloc[0], unit, slug(column, rows.group.iloc[0], rows.what.iloc[0]))
         for rows in data.first_groups(t)
         for column, unit in PEAK_SHARES.items()
     ]
