@@ -303,16 +303,14 @@ def report_cli(
     reference: Annotated[str | None, typer.Option("--reference", metavar="FILE.csv", help="Published results to compare with.")] = None,
     out: Annotated[
         str,
-        typer.Option(
-            "--out", metavar="FILE.html", help="The page; files of other formats have its name. Default: report.html.", show_default=False
-        ),
+        typer.Option("--out", metavar="FILE.html", help="The page; other files get its name. Default: report.html.", show_default=False),
     ] = "report.html",
     format: Annotated[
         str, typer.Option("--format", metavar="FORMATS", help="Some of html,ipynb,csv,md,png. Default: html,ipynb.", show_default=False)
     ] = "html,ipynb",
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     stack: Annotated[
-        str | None, typer.Option("--stack", metavar="STACK", help="One stack only: common, or parts such as 'torch 2.4, driver 550'.")
+        str | None, typer.Option("--stack", metavar="STACK", help="One stack only: common, or 'torch 2.4, driver 550'.")
     ] = None,
     **typed: Any,
 ):

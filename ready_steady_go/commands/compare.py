@@ -187,7 +187,7 @@ def _wrapped(lines: Iterable[str]) -> list[str]:
     "Return lines of at most 80 columns."
     return [part for line in lines for part in textwrap.wrap(line, 80, subsequent_indent="    ")]
 
-
+# %% ../../nbs/commands/08e_compare.ipynb #d81cf06d
 def _table_head(runs: bool) -> str:
     "Return the names of the columns."
     return f"{'batch':>9}{'A samples/s':>15}{'B samples/s':>15}" + f"{'runs':>6}" * runs + f"{'B/A':>7}{'95 % interval':>17}"
@@ -269,7 +269,7 @@ def _named_fields(r: Record) -> dict[str, Any]:
     "Return the fields that name a point."
     return {name: getattr(r, name) for name in NAMED_FIELDS}
 
-
+# %% ../../nbs/commands/08e_compare.ipynb #8734d56f
 def _six_digits(x: float) -> float:
     "Return a number with six digits."
     return float(f"{x:.6g}")

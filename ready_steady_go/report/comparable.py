@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESULT', 'SOAK', 'SHORT', 'UNSTEADY', 'IMPOSSIBLE', 'OOM', 'FAILED', 'FACTS', 'PUBLISHED_OPTIONS',
-           'POWER_LIMIT_SHARE', 'COMMON', 'in_precision', 'stack_difference', 'stacks_in_words', 'one_stack',
-           'classify']
+           'POWER_LIMIT_SHARE', 'COMMON', 'in_precision', 'stack_difference', 'stacks_in_words', 'classify',
+           'one_stack']
 
 # %% ../../nbs/report/07b_comparable.ipynb #3c6e9efc
 from collections.abc import Iterable
@@ -134,42 +134,6 @@ def stacks_in_words(stacks: Iterable[str]) -> str:
     ))  # fmt: skip
     return " ".join(filter(None, (same, f"({other} {'differ' if ', ' in other else 'differs'})" if other else "")))
 
-# %% ../../nbs/report/07b_comparable.ipynb #dde9642a
-COMMON = "common"
-_PARTS_OF_A_MODEL = ("timm", "transformers", "autotuning")
-
-
-def _split_stack(stack: str) -> tuple[str, str]:
-    "Return the parts of a stack that all models of a box share, and the others."
-    parts = stack.split(", ")
-    is_own = [part.partition(" ")[0] in _PARTS_OF_A_MODEL for part in parts]
-    return tuple(", ".join(part for part, own in zip(parts, is_own) if own is wanted) for wanted in (False, True))
-
-
-def _most_common(t: pd.DataFrame, column: str) -> pd.DataFrame:
-    "Return the rows with the most common value of a column, among rows whose values have the same part names."
-    names = t[column].map(_part_names)
-    n = t.groupby([names, t[column]], sort=True).host.nunique().sort_values(ascending=False, kind="stable")
-    chosen = {pair[1] for pair in n.index[~n.index.get_level_values(0).duplicated()]}
-    return t[t[column].isin(chosen)]
-
-
-def one_stack(
-    rows: pd.DataFrame,  # from `classify`
-    wanted: str,  # `common`, or parts: `torch 2.4, driver 550`
-) -> pd.DataFrame:
-    "Return the rows of one stack. Raise a `UserError` if no row has the wanted parts."
-    parts = set() if wanted.strip().lower() == COMMON else {part.strip() for part in wanted.split(",")}
-    fits = {stack: parts <= set(stack.split(", ")) for stack in rows["stack"].unique()}
-    found = rows[rows["stack"].map(fits).astype(bool)]
-    if len(rows) and not len(found):
-        known = rows["stack"].value_counts().index[0]
-        raise UserError(f"--stack {plain(wanted)}: no result has this stack; use {COMMON}, or parts of a known one, such as '{known}'")
-    halves = [_split_stack(stack) for stack in found["stack"]]
-    t = found.assign(base=[base for base, _ in halves], own=[own for _, own in halves])
-    t = _most_common(_most_common(t, "base"), "own").drop(columns=["base", "own"])
-    return t.assign(note=np.array(_bar_notes(t), dtype=object))
-
 # %% ../../nbs/report/07b_comparable.ipynb #f36e88d1
 def _gpu_names(t: pd.DataFrame) -> np.ndarray:
     "Return the short name of each row's device, with the number of GPUs where there are several."
@@ -196,3 +160,40 @@ def classify(
     t["status"] = _statuses(t)
     t["note"] = np.array(_bar_notes(t), dtype=object)
     return t
+
+# %% ../../nbs/report/07b_comparable.ipynb #dde9642a
+COMMON = "common"
+_PARTS_OF_A_MODEL = ("timm", "transformers", "autotuning")
+
+
+def _split_stack(stack: str) -> tuple[str, str]:
+    "Return the parts of a stack that all models of a box share, and the others."
+    parts = stack.split(", ")
+    is_own = [part.partition(" ")[0] in _PARTS_OF_A_MODEL for part in parts]
+    shared, own = (", ".join(part for part, belongs in zip(parts, is_own) if belongs is wanted) for wanted in (False, True))
+    return shared, own
+
+
+def _most_common(t: pd.DataFrame, column: str) -> pd.DataFrame:
+    "Return the rows with the most common value of a column, among rows whose values have the same part names."
+    names = t[column].map(_part_names)
+    n = t.groupby([names, t[column]], sort=True).host.nunique().sort_values(ascending=False, kind="stable")
+    chosen = {pair[1] for pair in n.index[~n.index.get_level_values(0).duplicated()]}
+    return t[t[column].isin(chosen)]
+
+# %% ../../nbs/report/07b_comparable.ipynb #2d4e1b3a
+def one_stack(
+    rows: pd.DataFrame,  # from `classify`
+    wanted: str,  # `common`, or parts: `torch 2.4, driver 550`
+) -> pd.DataFrame:
+    "Return the rows of one stack. Raise a `UserError` if no row has the wanted parts."
+    parts = set() if wanted.strip().lower() == COMMON else {part.strip() for part in wanted.split(",")}
+    fits = {stack: parts <= set(stack.split(", ")) for stack in rows["stack"].unique()}
+    found = rows[rows["stack"].map(fits).astype(bool)]
+    if len(rows) and not len(found):
+        known = rows["stack"].value_counts().index[0]
+        raise UserError(f"--stack {plain(wanted)}: no result has this stack; use {COMMON}, or parts of a known one, such as '{known}'")
+    halves = [_split_stack(stack) for stack in found["stack"]]
+    t = found.assign(base=[base for base, _ in halves], own=[own for _, own in halves])
+    t = _most_common(_most_common(t, "base"), "own").drop(columns=["base", "own"])
+    return t.assign(note=np.array(_bar_notes(t), dtype=object))

@@ -77,7 +77,7 @@ def _csv_cell(column: str, value: Any) -> Any:
         return ""
     return int(value) if column in WHOLE_NUMBERS and float(value).is_integer() else value
 
-
+# %% ../../nbs/report/07h_items.ipynb #a3d8f9b8
 class Table:
     "Rows as HTML, Markdown and CSV; HTML and Markdown have the first `most` of them."
 

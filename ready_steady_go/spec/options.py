@@ -238,7 +238,7 @@ def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size
         words["options"] = "other options unknown"  # a result of another program
     return words
 
-
+# %% ../../nbs/spec/00b_options.ipynb #c39535bc
 def model_name(spec: SpecFields) -> str:  # `resnet50`, `hf:bert-base-cased`
     "Return the model as a user can type it; the names of timm need no family."
     return spec.model if spec.family in (None, "timm") else f"{spec.family}:{spec.model}"

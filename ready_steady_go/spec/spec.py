@@ -9,6 +9,7 @@ __all__ = ['GRAPH_BACKENDS', 'conflict', 'Spec', 'completed']
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .errors import UserError
 from .options import PRECISIONS, SpecFields, check_value, options_of
@@ -68,8 +69,9 @@ def completed(
     if spec.changed is not None:  # it was completed before
         return done
     typed = [name for name, row in options_of(SpecFields).items() if row.own and getattr(spec, name) is not None]
+    unset: dict[str, Any] = dict.fromkeys(typed)
     try:
-        own = complete(replace(spec, **dict.fromkeys(typed))) if typed else done
+        own = complete(replace(spec, **unset)) if typed else done
         changed = [name for name in typed if getattr(own, name) != getattr(done, name)]
     except UserError:  # the model does not work without these options
         changed = typed
