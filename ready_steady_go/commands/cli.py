@@ -309,9 +309,7 @@ def report_cli(
         str, typer.Option("--format", metavar="FORMATS", help="Some of html,ipynb,csv,md,png. Default: html,ipynb.", show_default=False)
     ] = "html,ipynb",
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    stack: Annotated[
-        str | None, typer.Option("--stack", metavar="STACK", help="One stack only: common, or 'torch 2.4, driver 550'.")
-    ] = None,
+    stack: Annotated[str | None, typer.Option("--stack", metavar="STACK", help="One stack only: common, or 'torch 2.4'.")] = None,
     **typed: Any,
 ):
     """Write the best batch sizes, prices and verdicts as one page.
