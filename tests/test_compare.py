@@ -202,7 +202,7 @@ def test_the_table_has_eighty_columns(run):
     out, err, code = run("old.jsonl", "new.jsonl")
     assert code == 0 and max(map(len, out.splitlines())) <= 80
     assert "0.875" in out and "1 SLOWER, 1 UNSURE, 1 missing in B" in out
-    assert "missing in B: resnet50 fp16, 224 px at batch size 256 (not measured)" in out
+    assert "missing in B: resnet50 fp16, 224 px on NVIDIA GeForce RTX 3090 at batch size 256" in out
     assert "single runs" in err and run("old.jsonl", "new.jsonl", "--quiet")[1] == ""
 
 
@@ -210,6 +210,8 @@ def test_json(run):
     out, _, code = run("old.jsonl", "new.jsonl", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [r["verdict"] for r in rows] == ["SLOWER", "UNSURE", "MISSING"]
+    assert {r["label"] for r in rows} == {"resnet50 fp16, 224 px"} and rows[2]["device_name"] == "NVIDIA GeForce RTX 3090"
+    assert rows[0]["a_stack"].startswith("torch 2.4, CUDA 12.1")
     assert rows[0]["ratio"] == 0.875 and rows[0]["ratio_low"] < 0.875 < rows[0]["ratio_high"] < 1 and rows[0]["b_throughput"] == 700
 
 

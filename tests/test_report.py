@@ -18,7 +18,7 @@ from wandb_server import KEY, serving
 
 from ready_steady_go.report import notebook, page, sections, values
 from ready_steady_go.report.bars import best_picture
-from ready_steady_go.report.comparable import UNSTEADY, classify
+from ready_steady_go.report.comparable import UNSTEADY, classify, one_stack
 from ready_steady_go.report.data import ReportData, load_results, sample_path
 from ready_steady_go.report.items import Table
 from ready_steady_go.report.overview import overview
@@ -30,7 +30,7 @@ from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store import record
 from ready_steady_go.store.journal import Journal
-from ready_steady_go.store.record import make_record, seal, to_line
+from ready_steady_go.store.record import make_record, seal, settings_key, to_line
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "tests/data/published_throughput.csv"
@@ -78,20 +78,78 @@ def test_each_row_has_the_key_of_its_record():
         point(spec=dict(lr=1.0, clip=2.0)),
     ]
     rows = classify(table_of(some))
-    assert list(rows.key) == [r.key for r in some] and rows.key.nunique() == 5
+    assert list(rows.key) == [settings_key(r) for r in some] and rows.key.nunique() == 5
 
 
 def test_bars_of_one_picture_share_their_keys():
-    newer = [replace(r, pytorch="2.9.0") for r in market(3)]
-    rows = classify(table_of([*market(3), *map(seal, newer)]))
+    rows = classify(table_of([*market(3), point(spec=dict(clip=1.0))]))
     assert (rows.groupby(["group", "precision"]).key.nunique() == 1).all()
-    assert rows.groupby("what").group.nunique().eq(2).all() and rows.groupby("group").versions.nunique().eq(1).all()
-    assert "several versions" in everything(data([*market(2), *map(seal, newer)]))
+    assert rows.groupby("what").group.nunique().eq(1).all() and rows.group.nunique() == 3
 
 
-def test_a_driver_makes_a_group_and_a_batch_size_does_not():
-    rows = classify(table_of([point(), point(bs=32), seal(replace(point(), driver="570.1"))]))
-    assert list(rows.group.map(rows.group.value_counts())) == [2, 2, 1]
+def newer(records, **versions):
+    "Return the records as another stack made them."
+    return [seal(replace(r, **versions)) for r in records]
+
+
+def test_another_stack_is_in_the_same_picture_with_its_label():
+    boxes = [point(GPUS[0], box=i) for i in range(3)]
+    other = newer([point(GPUS[0], box=9, factor=1.1)], pytorch="2.9.1+cu128", cuda="12.8", driver="570.1")
+    d = data([*boxes, point(GPUS[1]), *other])
+    assert d.rows.group.nunique() == 1 and set(d.rows.note) == {"", "torch 2.9, CUDA 12.8, driver 570"}
+    picture = sections.best_batch(d)[0]
+    assert picture.svg.count("torch 2.9, CUDA 12.8, driver 570") >= 1 and "9000 (3 boxes)" in picture.svg
+    text = everything(d)
+    assert "10% faster with torch 2.9, CUDA 12.8, driver 570 than with torch 2.4, CUDA 12.1, driver 550" in text
+    near = data([*boxes, *newer([point(GPUS[0], box=9, factor=1.02)], pytorch="2.9.1")])
+    assert "faster with" not in everything(near) and "torch 2.9" in sections.best_batch(near)[0].svg
+
+
+def test_patch_releases_of_rsg_and_the_driver_never_separate():
+    rows = classify(table_of([point(), *newer([point(box=1)], driver="550.90.07", rsg_version="0.1.9", pytorch="2.4.0")]))
+    assert rows["stack"].nunique() == 1 and set(rows.note) == {""}
+    assert len(by_gpu(best_rows(rows))) == 1
+
+
+def test_one_stack_only(tmp_path):
+    path = journal(tmp_path / "j.jsonl", [point(), point(box=1), *newer([point(GPUS[1])], pytorch="2.9.1")])
+    assert len(load_results([str(path)]).rows) == 3
+    assert set(load_results([str(path)], stack="common").best.gpu) == {"Synthetic 9000"}
+    chosen = load_results([str(path)], stack="torch 2.9")
+    assert set(chosen.best.gpu) == {"Synthetic 8000"} and set(chosen.rows.note) == {""}
+    done = rsg("report", path, "--stack", "torch 9", "--out", tmp_path / "r.html", cwd=tmp_path)
+    assert done.returncode == 2 and "--stack torch 9: no result has this stack; use common" in done.stderr
+    done = rsg("report", path, "--stack", "common", "--out", tmp_path / "r.html", cwd=tmp_path)
+    assert done.returncode == 0 and "2 records" in done.stderr
+
+
+def test_models_of_two_libraries_keep_their_own_common_stack():
+    text = point(model="b", spec=dict(family="hf", seq_len=8, size=None))
+    some = [*newer([point()], timm="1.0.9"), *newer([text], transformers="4.44.0")]
+    old = newer([point(box=1)], timm="0.9.16")
+    assert len(one_stack(classify(table_of([*some, *newer([point(box=2)], timm="1.0.9"), *old])), "common")) == 3
+
+
+def test_a_low_power_limit_has_a_bar_with_its_label():
+    d = data([point(), point(box=1, power_limit_w=250.0, power_limit_default_w=350.0, factor=0.9)])
+    assert "power limit 250 W" in sections.best_batch(d)[0].svg and len(by_gpu(d.best)) == 2
+
+
+def test_counts_are_whole_numbers_in_every_csv_file(tmp_path):
+    d = data([point(box=i, bs=bs) for i in range(2) for bs in (64, 96)])
+    for section in SECTIONS:
+        for item in section(d):
+            if isinstance(item, Table):
+                item.save(tmp_path)
+    tables = [list(csv.DictReader(path.open(newline=""))) for path in tmp_path.glob("*.csv")]
+    sizes = [row["batch size"] for rows in tables for row in rows if "batch size" in row]
+    assert set(sizes) <= {"64", "96"} and len(sizes) >= 6
+
+
+def test_published_results_of_the_model_are_not_beside_a_changed_one():
+    found, _ = read_published(str(PUBLISHED))
+    changed = data([point(model="resnet50", spec=dict(classes=10, changed="classes"))], reference=found)
+    assert "published by others" not in sections.best_batch(changed)[0].svg
 
 
 def test_a_confirmed_winner_counts_alone():
@@ -135,7 +193,8 @@ def test_your_box_among_others():
     assert str(place) == "11% below the median of 14 Synthetic 9000s (faster than 0% of them); power limit 280 W of 350 W"
     assert "11% below the median" in everything(data([point(box=i) for i in range(14)], mine))
     other = [seal(replace(point(box=i), pytorch="2.9")) for i in range(14)]
-    assert rank_own_boxes(best_rows(data(other, mine).rows)) == []  # another torch is not compared
+    (place,) = rank_own_boxes(best_rows(data(other, mine).rows))
+    assert "14 of them with another stack (torch 2.9)" in str(place)
 
 
 def test_a_record_in_two_sources_counts_once_and_is_yours():

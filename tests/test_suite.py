@@ -130,7 +130,8 @@ def test_a_batch_size_of_another_run_is_not_in_the_table(journal, capsys):
     assert go(journal, text="[[run]]\nmodel = 'a'\nbs = [8, 16]") == (0, [("a", "fp32", 64, 16)])
     out = capsys.readouterr().out
     lines = out[out.index("\nsuite my\n") :].strip().splitlines()
-    assert lines[1].startswith("model in fp32 ") and [line.split()[1] for line in lines[2:4]] == ["8", "16"] and " 24 " not in out
+    assert lines[1] == "all: 64 tokens" and lines[2].startswith("model in fp32 ")
+    assert [line.split()[1] for line in lines[3:5]] == ["8", "16"] and " 24 " not in out
 
 
 def test_a_missing_package_is_shown_before_the_first_point_and_the_rest_runs(journal, capsys):
@@ -243,7 +244,8 @@ def test_epochs_are_computed_from_the_throughput():
     (fp16, _) = s.runs
     spec = replace(request_of(fp16, {}).specs[0], bs=32)
     r = make_record(spec, TOY, Measurement(bs=32, windows=[(10, 0.625)] * 12))  # 16 it/s
-    row = suite_table(s, [(fp16, [r])])
+    shared, *row = suite_table(s, [(fp16, [r])])
+    assert shared == "all: 128 tokens, adamw, lr 5e-05, clip 1"
     assert row[0].startswith("model in fp16 ") and row[1].split()[0] == "distilbert-base-cased" and float(row[1].split()[3]) == 16
     assert float(row[1].split()[4]) == pytest.approx(3 * 3125 / 16, abs=1)
     assert row[-1].startswith("3 epochs of 3,125 steps: computed")

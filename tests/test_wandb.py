@@ -29,7 +29,7 @@ from ready_steady_go.timing.measure import Measurement
 pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[dev]'")
 
 GPU = Machine(device="cuda", device_name="Toy GPU 3000", gpu_mem=25_438_126_080, driver="550.54.15", pytorch="2.4.1+cu121", cuda="12.1")
-SPEC = Spec(model="resnet50", family="timm", precision="fp16", size=224)
+SPEC = Spec(model="resnet50", family="timm", precision="fp16", size=224, changed="")
 DEAD_S = 40  # what a dead server may cost in all
 
 
@@ -218,11 +218,28 @@ print(json.dumps(dict(rows=table[["device_name", "model", "bs", "fp16"]].values.
 """
 
 
+NOT_PLAIN = [
+    dict(mode="infer"), dict(mode="forward"), dict(precision="bf16"), dict(precision="tf32"), dict(n_gpus=2), dict(grad_accum=2, clip=0.5),
+    dict(clip=1.0), dict(checkpointing=True), dict(compile="inductor"), dict(cuda_graph=True), dict(layout="channels_last"),
+    dict(precision="fp32", fused=True), dict(optimizer="adam", changed="optimizer"), dict(lr=0.1, changed="lr"),
+    dict(size=96, changed="size"), dict(classes=10, changed="classes"), dict(channels=1, changed="channels"), dict(changed=None),
+    dict(size=96, classes=10, changed="size classes"),
+]  # fmt: skip
+NOT_SURE = [dict(search="probe"), dict(search="refine"), dict(search="soak"), dict(steady=False), dict(steady=None), dict(plausible=False)]
+
+
 def test_the_originals_table_and_bars_from_our_runs(server, tmp_path):
-    other = lambda bs, **spec: make_record(replace(SPEC, bs=bs, **spec), GPU, Measurement(bs=bs, windows=[(10, 0.01)] * 12))
-    slow, fast, fp32, vgg = point(8), point(16), other(8, precision="fp32"), other(8, model="vgg19")
+    def other(bs, more=(), **spec):
+        measured = Measurement(bs=bs, windows=[(10, 0.01)] * 12)
+        return make_record(replace(SPEC, bs=bs, **spec), GPU, measured, **(dict(steady=True) | dict(more)))
+
+    slow, fast, fp32, vgg = point(8, steady=True), point(16, steady=True), other(8, precision="fp32"), other(8, model="vgg19")
     oom = make_record(replace(SPEC, bs=32), GPU, outcome="oom")
-    push([slow, fast, fp32, vgg, oom, other(512, mode="infer"), other(512, precision="bf16"), other(512, precision="tf32")], "p")
+    rest = [other(512, **spec) for spec in NOT_PLAIN] + [other(512, more) for more in NOT_SURE]
+    pushed = push([slow, fast, fp32, vgg, oom, *rest], "p")
+    assert pushed.pushed == pushed.proven == 30 and not pushed.failed
+    runs = server.runs("toy", "p")
+    assert "grad-accum 2" in runs[f"rsg-{rest[5].id}"]["displayName"] and "clip 0.5" in runs[f"rsg-{rest[5].id}"]["displayName"]
     env = os.environ | dict(MPLBACKEND="Agg", MPLCONFIGDIR=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", ORIGINALS_STEPS], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -326,14 +326,13 @@ def report_cli(
     reference: Annotated[str | None, typer.Option("--reference", metavar="FILE.csv", help="Published results to compare with.")] = None,
     out: Annotated[
         str,
-        typer.Option(
-            "--out", metavar="FILE.html", help="The page; files of other formats have its name. Default: report.html.", show_default=False
-        ),
+        typer.Option("--out", metavar="FILE.html", help="The page; other files get its name. Default: report.html.", show_default=False),
     ] = "report.html",
     format: Annotated[
         str, typer.Option("--format", metavar="FORMATS", help="Some of html,ipynb,csv,md,png. Default: html,ipynb.", show_default=False)
     ] = "html,ipynb",
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    stack: Annotated[str | None, typer.Option("--stack", metavar="STACK", help="One stack only: common, or 'torch 2.4'.")] = None,
     **typed: Any,
 ):
     """Write the best batch sizes, prices and verdicts as one page.
@@ -342,7 +341,7 @@ def report_cli(
     """
     from ready_steady_go.report.page import report_command
 
-    return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"])
+    return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"], stack)
 
 # %% ../../nbs/commands/09_cli.ipynb #ed396317
 @app.command("compare")

@@ -9,13 +9,13 @@ __all__ = ['SERIES', 'RECORD_FIELDS', 'COMPARED_FACTS', 'terminal_text', 'count_
 # %% ../../nbs/commands/08d_sides.ipynb #2b246f41
 import math
 import statistics
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
 from ..run.screen import outcome_text
 from ..spec.errors import UserError
-from ..store.record import Record, comparison_key
+from ..store.record import Record, comparison_key, settings_key, stack_of, stack_text
 from ..store.sources import read_sources
 from ..truth.peaks import words_of_name
 
@@ -130,16 +130,16 @@ def unfit_reason(
 
 # %% ../../nbs/commands/08d_sides.ipynb #d1492f8b
 class LadderKey(NamedTuple):
-    "The key of a ladder: the device, options and versions that its records share."
+    "The key of a ladder: the device, settings and stack that its records share."
 
     device: str  # its name; empty where devices are compared with each other
-    options: str  # key of the options
-    exact: str  # key of the options and versions
+    settings: str  # their key
+    stack: str  # what ran them, in words
 
     @property
-    def any_version(self) -> tuple[str, str]:
-        "The device and the options, without the versions."
-        return self.device, self.options
+    def any_stack(self) -> tuple[str, str]:
+        "The device and the settings, without the stack."
+        return self.device, self.settings
 
 
 def ladder_key(
@@ -147,9 +147,9 @@ def ladder_key(
     same_device: bool,  # True: only records of the same device agree
 ) -> LadderKey:
     "Return the ladder that a record belongs to."
-    options = comparison_key(replace(r, rsg_version="", pytorch=None, cuda=None, driver=None))
-    key = comparison_key(r)
-    return LadderKey(str(r.device_name) if same_device else "", options, key if r.key in (None, key) else f"{r.key} {key}")
+    stack = stack_text(stack_of(r))
+    disagrees = "" if r.key in (None, comparison_key(r)) else f", key {r.key}"  # the record was changed by hand
+    return LadderKey(str(r.device_name) if same_device else "", settings_key(r), stack + disagrees)
 
 # %% ../../nbs/commands/08d_sides.ipynb #df2a0e98
 class SidePoints:
@@ -174,13 +174,14 @@ class SidePoints:
 
     def why_missing(self, ladder: LadderKey, bs: int) -> str:
         "Return why this side does not have a point."
-        same = [sizes for known, sizes in self.unfit.items() if known.any_version == ladder.any_version]
+        same = [sizes for known, sizes in self.unfit.items() if known.any_stack == ladder.any_stack]
         runs = [r for sizes in same for r in sizes.get(bs, ())]
         return unfit_reason(runs[-1]) if runs else "not measured"
 
 # %% ../../nbs/commands/08d_sides.ipynb #41872ba1
 COMPARED_FACTS = dict(
     rsg_version="rsg", pytorch="torch", cuda="CUDA", cudnn="cuDNN", driver="driver", timm="timm", transformers="transformers",
+    cudnn_benchmark="autotuning",
     power_limit_w="power limit (W)", cpu="CPU", cpu_cores="CPU cores",
 )  # fmt: skip
 
@@ -198,15 +199,15 @@ def differences(
     return found
 
 # %% ../../nbs/commands/08d_sides.ipynb #49b5f50e
-def _pairs_across_versions(
+def _pairs_across_stacks(
     a: SidePoints,
     b: SidePoints,
     taken: set[tuple[str, str]],  # the models that have a pair already
-) -> tuple[list[tuple[LadderKey, LadderKey]], int]:  # pairs; models with several versions
-    "Pair the ladders that differ only in versions."
+) -> tuple[list[tuple[LadderKey, LadderKey]], int]:  # pairs; models with several stacks
+    "Pair the ladders that differ only in their stacks."
     near, unclear = [], 0
-    for model in dict.fromkeys(k.any_version for k in a.fit if k.any_version not in taken):
-        mine, theirs = ([k for k in side.fit if k.any_version == model] for side in (a, b))
+    for model in dict.fromkeys(k.any_stack for k in a.fit if k.any_stack not in taken):
+        mine, theirs = ([k for k in side.fit if k.any_stack == model] for side in (a, b))
         if len(mine) == len(theirs) == 1:
             near.append((mine[0], theirs[0]))
         elif theirs:
@@ -215,23 +216,23 @@ def _pairs_across_versions(
 
 
 def _across_hint(a: SidePoints, b: SidePoints, near: list[tuple[LadderKey, LadderKey]]) -> list[str]:
-    "Return a hint if points differ only in versions, else nothing."
+    "Return a hint if points differ only in their stacks, else nothing."
     points = [(ka, kb, bs) for ka, kb in near for bs in a.fit[ka].keys() & b.fit[kb].keys()]
     if not points:
         return []
     found = differences([a.fit[k][bs][0] for k, _, bs in points], [b.fit[k][bs][0] for _, k, bs in points])
-    which = ", ".join(found[:3]) or "driver"
+    which = ", ".join(found[:3]) or "one of them unknown"
     return [f"{count_text(len(points), 'point')} with other versions ({which}); use --across versions to compare"]
 
 # %% ../../nbs/commands/08d_sides.ipynb #66161b18
 def pair_ladders(
     a: SidePoints,
     b: SidePoints,
-    across: bool,  # True: versions may differ
+    across: bool,  # True: stacks may differ
 ) -> tuple[list[tuple[LadderKey, LadderKey]], list[str]]:  # pairs of a ladder of a and one of b; hints
     "Return the ladders that are compared, and hints on what else could be."
     same = [(k, k) for k in a.fit if k in b.fit]
-    near, unclear = _pairs_across_versions(a, b, {k.any_version for k, _ in same})
+    near, unclear = _pairs_across_stacks(a, b, {k.any_stack for k, _ in same})
     hints = []
     if unclear:
         hints.append(f"several versions of {count_text(unclear, 'model')}; select one, such as FILE.jsonl:pytorch=2.4")

@@ -73,24 +73,25 @@ def _draw_value(ax, y: float, bars: list) -> None:
 class BarSection:
     "Rows of a picture that belong together."
 
-    gpus: pd.DataFrame  # from `by_gpu`, or with the same columns
+    gpus: pd.DataFrame  # from `by_gpu`, or with the same columns; `bar` names a row
     kind: str = "ranked"  # or unsteady, published
     heading: str = ""
 
     def order(self, most: int) -> list[str]:
-        "Return the GPUs, the fastest first, at most `most`."
-        return list(self.gpus.groupby("gpu").middle.max().sort_values(ascending=False).index)[:most]
+        "Return the names of the bars, the fastest first, at most `most`."
+        return list(self.gpus.groupby("bar").middle.max().sort_values(ascending=False).index)[:most]
 
     def labels(self, names: list[str]) -> list[str]:
-        "Return labels of rows: the GPU, and its number of boxes."
-        boxes = self.gpus.groupby("gpu").boxes.max()
+        "Return labels of rows: the GPU and its number of boxes; below them a note, such as another stack."
+        boxes = self.gpus.groupby("bar").boxes.max()
         counts = {name: f" ({n:.0f} boxes)" if n > 1 else "" for name, n in boxes.items()}
-        return [plain(name, 32 - len(counts[name])) + counts[name] for name in names]
+        parts = [(name, *name.partition("\n")) for name in names]
+        return [plain(gpu, 32 - len(counts[name])) + counts[name] + end + plain(note, 36) for name, gpu, end, note in parts]
 
 # %% ../../nbs/report/07f_bars.ipynb #a10e5193
 def _draw_rows(ax, section: BarSection, names: list[str], pairs: list, y: float) -> None:
     "Draw the rows of a section from `y` downwards; `pairs` are the pairs of precisions."
-    cells = {(row.gpu, row.precision): row for row in section.gpus.itertuples()}
+    cells = {(row.bar, row.precision): row for row in section.gpus.itertuples()}
     height = 1 / max(1, len(pairs))
     for i, name in enumerate(names):
         for k, pair in enumerate(pairs):
@@ -111,6 +112,8 @@ def _draw_heading(fig, ax, y: float, text: str):
 def _finish_axes(ax, bottom: float, ticks: list[tuple], unit: str, headings: list) -> None:
     "Label the rows and the axis; leave room for the numbers behind the bars."
     ax.set_yticks([y for y, _ in ticks], [label for _, label in ticks], fontsize=9.5)
+    for text in ax.get_yticklabels():
+        text.set(fontsize=7.5 if "\n" in text.get_text() else 9.5, linespacing=1.0)
     ax.set_ylim(bottom - 0.45, -0.55)
     ax.grid(axis="y", visible=False)
     ax.tick_params(length=0)
@@ -151,8 +154,8 @@ def _draw_sections(fig, ax, sections: list[BarSection], orders: list, pairs: lis
 
 def _bars_alt(gpus: pd.DataFrame, title: str, unit: str) -> str:
     "Return the picture's text: the five fastest GPUs."
-    tops = gpus.groupby("gpu").middle.max().sort_values(ascending=False).head(5)
-    return f"{title}: {unit}; " + ", ".join(f"{gpu} {short_number(v)}" for gpu, v in tops.items())
+    tops = gpus.groupby("bar").middle.max().sort_values(ascending=False).head(5)
+    return f"{title}: {unit}; " + ", ".join(f"{name.replace(chr(10), ' · ')} {short_number(v)}" for name, v in tops.items())
 
 # %% ../../nbs/report/07f_bars.ipynb #0eb0fd26
 def bars(
@@ -178,14 +181,13 @@ def bars(
 def _published_bars(reference: pd.DataFrame) -> pd.DataFrame:
     "Return published results with the columns of `by_gpu`."
     label = [f"{gpu} · {plain(source, 22)}" for gpu, source in zip(reference.gpu, reference.source)]
-    r = reference.assign(gpu=label, middle=reference.rate, low=reference.rate, high=reference.rate, boxes=1, mine=np.nan)
-    return r.sort_values("rate", ascending=False).drop_duplicates(["gpu", "precision"])
+    r = reference.assign(bar=label, middle=reference.rate, low=reference.rate, high=reference.rate, boxes=1, mine=np.nan)
+    return r.sort_values("rate", ascending=False).drop_duplicates(["bar", "precision"])
 
 
 def best_picture(
     rows: pd.DataFrame,  # of one group, from `classify`
     reference: pd.DataFrame | None = None,  # from `read_published`
-    with_versions: bool = False,  # name them in the title: another group differs in nothing else
 ) -> Picture | None:  # None: there is nothing to draw
     "Return the best batch of each GPU of a group."
     ranked, unsteady, first = by_gpu(best_rows(rows)), by_gpu(best_rows(rows, UNSTEADY)), rows.iloc[0]
@@ -197,8 +199,7 @@ def best_picture(
     near = [] if reference is None else published_like(reference, first)
     if len(near):
         sections.append(BarSection(_published_bars(near), "published", "published by others, not ranked"))
-    title = f"{first.what} · {first.versions}" if with_versions else first.what
-    return bars(sections, title, "samples/s at the best batch size", slug("best", first.what, first.group))
+    return bars(sections, first.what, "samples/s at the best batch size", slug("best", first.group, first.what))
 
 # %% ../../nbs/report/07f_bars.ipynb #4861e2f6
 def value_picture(
@@ -216,10 +217,10 @@ def value_picture(
 def average_picture(average: Average) -> Picture:
     "Return GPUs over their common models, relative to the fastest."
     shares = 100 * average.shares
-    gpus = pd.DataFrame(dict(gpu=shares.index, middle=shares.values, low=shares.values, high=shares.values))
+    gpus = pd.DataFrame(dict(bar=shares.index, middle=shares.values, low=shares.values, high=shares.values))
     gpus = gpus.assign(precision=average.precision, boxes=1, mine=np.nan)
     title = f"{len(average.models)} models, {average.precision.upper()}"
-    return bars([BarSection(gpus)], title, "% of the fastest, geometric mean", slug("average", average.precision, average.versions))
+    return bars([BarSection(gpus)], title, "% of the fastest, geometric mean", slug("average", average.precision))
 
 # %% ../../nbs/report/07f_bars.ipynb #1c47efb3
 _STACK_COLORS = {OKABE_ITO[0]: "white", OKABE_ITO[4]: "black", OKABE_ITO[1]: "black"}  # of a part, and of the text on it
@@ -247,14 +248,17 @@ def stacked_picture(
     most: int = 20,  # rows
 ) -> Picture | None:  # None: no row has all parts
     "Return the parts of a step as shares of its time, for each GPU and precision."
-    t = tops.dropna(subset=list(parts)).sort_values("throughput", ascending=False).drop_duplicates(["gpu", "precision"]).head(most)
+    t = tops.dropna(subset=list(parts)).sort_values("throughput", ascending=False)
+    t = t.drop_duplicates(["gpu", "note", "precision"]).head(most)
     if not len(t):
         return None
     with picture_style():
-        labels = [f"{plain(gpu, 28)} {precision.upper()}" for gpu, precision in zip(t.gpu, t.precision)]
+        labels = [
+            f"{plain(gpu, 28)} {p.upper()}" + (f"\n{plain(note, 36)}" if note else "") for gpu, p, note in zip(t.gpu, t.precision, t.note)
+        ]
         fig, (ax,) = figure_with_axes(1.0 + ROW_HEIGHT_IN * len(t), label_margin(labels))
         _draw_stacks(ax, t, parts)
-        ax.set_yticks(range(len(t)), labels, fontsize=9.5)
+        ax.set_yticks(range(len(t)), labels, fontsize=7.5 if any(t.note) else 9.5)
         ax.set(xlim=(0, 100), ylim=(len(t) - 0.5, -0.5), xlabel="% of a step's device time")
         ax.grid(visible=False)
         ax.tick_params(length=0)

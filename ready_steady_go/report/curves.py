@@ -110,8 +110,9 @@ def one_box(points: pd.DataFrame) -> pd.DataFrame:
 
 def _panel_title(points: pd.DataFrame, box: pd.DataFrame) -> str:
     "Return the GPU, and which of its boxes is drawn."
-    n = points.box.nunique()
-    return plain(box.gpu.iloc[0], 34) + (f", 1 box of {n}" if n > 1 else "") + (", yours" if box.mine.any() else "")
+    n, note = points.host.nunique(), box.note.iloc[0]
+    end = (f", 1 box of {n}" if n > 1 else "") + (", yours" if box.mine.any() else "") + (f", {note}" if note else "")
+    return plain(box.gpu.iloc[0], 34) + plain(end, 60)
 
 # %% ../../nbs/report/07g_curves.ipynb #0855421e
 def curve_picture(
@@ -133,7 +134,7 @@ def curve_picture(
         draw_title(fig, first.what)
         draw_legend(fig, _curve_legend(points))
     alt = f"{first.what}: throughput and memory over batch size on {', '.join(gpus)}"
-    return Picture(fig, slug("curve", first.what, first.group), alt)
+    return Picture(fig, slug("curve", first.group, first.what), alt)
 
 # %% ../../nbs/report/07g_curves.ipynb #7275bc98
 def _draw_numbers(ax, grid: pd.DataFrame, oom: set) -> None:

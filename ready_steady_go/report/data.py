@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .comparable import RESULT, SHORT, UNSTEADY, classify
+from .comparable import RESULT, SHORT, UNSTEADY, classify, one_stack
 from .published import read_published
 from .ranking import best_rows
 from .table import table_of
@@ -45,12 +45,6 @@ class ReportData:
         t = self.rows[self.rows.status.isin([RESULT, UNSTEADY, SHORT])]
         n = t.groupby("group").agg(mine=("mine", "any"), gpus=("gpu", "nunique"), points=("gpu", "size"), what=("what", "first"))
         return list(n.sort_values(["mine", "gpus", "points", "what"], ascending=[False, False, False, True]).index)
-
-    @property
-    def several_versions(self) -> set:
-        "The names of groups that were measured with more than one set of versions."
-        n = self.rows.groupby("what").versions.nunique()
-        return set(n[n > 1].index)
 
     def first_groups(self, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         "Yield the rows of each group, for the first `most_pictures` groups that have any."
@@ -90,6 +84,7 @@ def load_results(
     reference: str | None = None,  # CSV of published results
     folder: str | None = None,  # where to write tables and pictures
     most_pictures: int = 6,  # of a kind
+    stack: str | None = None,  # show one stack only: `common`, or parts such as `torch 2.4`
 ) -> ReportData:
     "Read all sources. Raises a `UserError` or a `RuntimeError` of one line if one cannot be read."
     is_sample = not (journals or project or mine)
@@ -98,6 +93,7 @@ def load_results(
     sources = [*own, *(j for j in journals if j not in own), *([project] if project else [])]
     tables = {source: _read_rows(source, source in own) for source in sources}
     rows = classify(pd.concat(tables.values(), ignore_index=True))
+    rows = rows if stack is None else one_stack(rows, stack)
     torn = sum(_torn_lines(source, len(table)) for source, table in tables.items() if Path(source).is_file())
     published, refused = read_published(reference) if reference else (None, [])
     names = ["the sample that ships with rsg"] if is_sample else [_source_name(source) for source in sources]

@@ -78,6 +78,7 @@ def report_parameters(
     project: str | None = None,
     mine: Iterable[str] = (),
     reference: str | None = None,
+    stack: str | None = None,
 ) -> dict:
     "Return the notebook's parameters; raise a `UserError` if a source does not exist."
     own = [_readable_journal(path, "--mine") for path in mine]
@@ -90,7 +91,7 @@ def report_parameters(
     if project is not None and not is_project(project):
         raise UserError(f"--project {project or repr(project)}: this is not a W&B project; use entity/project")
     journals = [*own, *(j for j in found if j not in own)]
-    return dict(journals=journals or None, project=project, mine=own or None, reference=reference)
+    return dict(journals=journals or None, project=project, mine=own or None, reference=reference, stack=stack)
 
 # %% ../../nbs/report/07n_page.ipynb #d26165cf
 def _markdown_of(data: dict, folder: str) -> list[str]:
@@ -217,10 +218,11 @@ def report_command(
     formats: str = "html,ipynb",
     open_it: bool = False,  # in a browser
     quiet: bool = False,  # no overview
+    stack: str | None = None,  # show one stack only
 ) -> int:  # exit code
     "Run `rsg report`: write the report, print its paths and its overview."
     wanted, path = parse_formats(formats), parse_out(out)
-    parameters = report_parameters(journals, project, mine, reference)
+    parameters = report_parameters(journals, project, mine, reference, stack)
     if open_it and "html" not in wanted:
         raise UserError(f"--open: --format {formats} makes no page to open; add html")
     try:

@@ -11,6 +11,7 @@ __all__ = ['INK', 'PAPER', 'LINE_COLOR', 'DIM', 'CSS_VARIABLES', 'PRECISION_COLO
 import html
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -101,14 +102,15 @@ def figure_with_axes(
 
 def label_margin(labels: Iterable[str]) -> float:
     "Return the room that labels need at the left, in inches."
-    return min(2.6, 0.16 + 0.074 * max(map(len, labels), default=1))
+    return min(2.6, 0.16 + 0.074 * max((len(line) for label in labels for line in label.split("\n")), default=1))
 
 # %% ../../nbs/report/07e_pictures.ipynb #1f2ed9ba
 def draw_title(fig: Figure, text: str) -> None:
-    "Draw a title at the left edge; a long one is smaller."
-    text = plain(text, 72)
-    size = 11 * min(1, 50 / max(1, len(text)))
-    fig.text(0.008, 1 - 0.07 / fig.get_figheight(), text, fontweight="bold", fontsize=size, va="top")
+    "Draw a title at the left edge; a long one is smaller, and has two lines."
+    text = plain(text, 160)
+    lines = [text] if len(text) <= 72 else textwrap.wrap(text, max(72, len(text) // 2 + 8), max_lines=2, placeholder=" …")
+    size = 11 * min(1, 50 / max(1, *map(len, lines)))
+    fig.text(0.008, 1 - 0.05 / fig.get_figheight(), "\n".join(lines), fontweight="bold", fontsize=size, va="top", linespacing=1.0)
 
 
 def draw_legend(fig: Figure, handles: list) -> None:

@@ -63,7 +63,7 @@ def published_like(
     group,  # a row of the group
 ) -> pd.DataFrame:
     "Return the published results that measured the same as a group, the fastest first."
-    r = reference[reference.per.eq("samples")]
+    r = reference[reference.per.eq("samples") & (group["special"] == "")]  # published tables do not name other options
     same = r.model.str.lower().eq(group["model"].lower()) & r["mode"].eq(group["mode"]) & r.n_gpus.eq(group["n_gpus"])
     for name in ("size", "seq_len", "layout"):
         ours = _known_text(group[name])

@@ -9,6 +9,7 @@ __all__ = ['best_batch', 'over_models', 'over_batch_size', 'over_sequence_length
 import pandas as pd
 
 from .bars import average_picture, best_picture
+from .comparable import in_precision
 from .curves import curve_picture, length_picture, one_box
 from .data import ReportData
 from .items import Note, Table, in_shown_units, named_columns
@@ -21,17 +22,15 @@ def _best_table(data: ReportData) -> Table | Note:
     if not len(data.best):
         return Note("No result can be ranked.")
     rows = in_shown_units(data.best.sort_values(["what", "precision", "throughput"], ascending=[True, True, False]))
-    names = (
-        "what precision gpu device_name bs throughput error repeats step_ms memory tokens_per_s mfu_pct ceiling_pct busy_pct versions time"
-    )
-    return Table("best", "Best batch size of each box", named_columns(rows, names, tokens_per_s="words or tokens/s"))
+    names = "what precision gpu note device_name bs throughput error repeats step_ms memory tokens_per_s mfu_pct ceiling_pct busy_pct"
+    return Table("best", "Best batch size of each box", named_columns(rows, f"{names} stack time", tokens_per_s="words or tokens/s"))
 
 
 def _spread_tables(data: ReportData) -> list[Table]:
     "Return the GPUs that several boxes have, with their median and range."
     gpus = by_gpu(data.best)
     gpus = gpus[gpus.boxes > 1]
-    names = "what precision gpu boxes middle low high bs mine versions"
+    names = "what precision gpu note boxes middle low high bs mine stack"
     return [Table("boxes", "Several boxes with the same GPU", named_columns(gpus, names))] if len(gpus) else []
 
 # %% ../../nbs/report/07k_sections.ipynb #958369f2
@@ -49,14 +48,14 @@ def _published_tables(data: ReportData) -> list[Table]:
 # %% ../../nbs/report/07k_sections.ipynb #25f59310
 def best_batch(data: ReportData) -> list:
     "Return the best batch of each GPU in each precision, as pictures and tables."
-    pictures = [best_picture(rows, data.reference, rows.what.iloc[0] in data.several_versions) for rows in data.first_groups(data.rows)]
+    pictures = [best_picture(rows, data.reference) for rows in data.first_groups(data.rows)]
     return [*filter(None, pictures), _best_table(data), *_spread_tables(data), *_published_tables(data)]
 
 # %% ../../nbs/report/07k_sections.ipynb #4b76d5a3
 def _models_line(average: Average) -> str:
     "Return the models of an average."
     more = " ..." if len(average.models) > 12 else ""
-    return f"{average.precision.upper()}: over {', '.join(average.models[:12])}{more} ({average.versions})"
+    return f"{average.precision.upper()}: over {', '.join(average.models[:12])}{more} ({average.stacks})"
 
 
 def _lacking_lines(average: Average) -> list[str]:
@@ -68,14 +67,14 @@ def _lacking_lines(average: Average) -> list[str]:
 def _average_rows(average: Average) -> pd.DataFrame:
     "Return an average as rows: a GPU and its share of the fastest, in percent."
     columns = {"precision": average.precision, "GPU": average.shares.index, "% of the fastest": 100 * average.shares.values}
-    return pd.DataFrame(columns | {"models": len(average.models), "versions": average.versions})
+    return pd.DataFrame(columns | {"models": len(average.models), "stack": average.stacks})
 
 # %% ../../nbs/report/07k_sections.ipynb #70ea20ed
 def over_models(data: ReportData) -> list:
     "Return the averages over models, relative to the fastest GPU."
     found = averages(by_gpu(data.best))[:4]
     if not found:
-        return [Note("An average needs two GPUs that share two models in one precision, with the same versions.")]
+        return [Note("An average needs two GPUs that share two models in one precision.")]
     lines = [_models_line(a) for a in found] + [line for a in found for line in _lacking_lines(a)]
     table = pd.concat(_average_rows(a) for a in found)
     title = "Share of the fastest, geometric mean over models, %"
@@ -92,9 +91,9 @@ def over_sequence_length(data: ReportData) -> list:
     "Return throughput and memory over batch size and sequence length, of transformers."
     t = data.rows[data.rows.seq_len.notna() & data.rows.family.ne("lstm")]
     pictures = []
-    for (model, mode, precision, gpu, versions), same in t.groupby(["model", "mode", "precision", "gpu", "versions"], sort=False):
-        title = f"{model} {precision.upper()}{'' if mode == 'train' else f' {mode}'}, {gpu}"
-        pictures.append(length_picture(one_box(same), title, slug("lengths", title, versions)))
+    for i, ((label, precision, gpu, note), same) in enumerate(t.groupby(["any_length", "precision", "gpu", "note"], sort=False)):
+        title = ", ".join(filter(None, (in_precision(label, precision), gpu, note)))
+        pictures.append(length_picture(one_box(same), title, slug("lengths", i, title)))
     found = [*filter(None, pictures)][: data.most_pictures]
     return found or [Note("There is no transformer with two sequence lengths.")]
 
@@ -104,7 +103,7 @@ def unranked(data: ReportData) -> list[Table | Note]:
     t = not_ranked(data.rows)
     if not len(t):
         return [Note("Every result is ranked.")]
-    names = "status what precision gpu bs throughput throughput_ci95 outcome problems versions"
+    names = "status what precision gpu bs throughput throughput_ci95 outcome problems stack"
     return [Table("apart", "Not ranked", named_columns(t, names, status="why"), 300)]
 
 # %% ../../nbs/report/07k_sections.ipynb #a26dbf76
@@ -113,5 +112,5 @@ def all_records(data: ReportData) -> list[Table | Note]:
     if not len(data.rows):
         return [Note("There are no records.")]
     t = in_shown_units(data.rows.sort_values(["what", "precision", "gpu", "bs"], kind="stable"))
-    names = "what precision gpu bs throughput throughput_ci95 status memory versions time"
+    names = "what precision gpu bs throughput throughput_ci95 status memory stack time"
     return [Table("points", "All records", named_columns(t, names, status="kind"))]

@@ -34,7 +34,7 @@ def _price_pictures(data: ReportData, t: pd.DataFrame) -> Iterator[Picture]:
     for same in data.first_groups(t):
         for kind, rows in same.groupby("usd_kind"):
             title = f"{rows.what.iloc[0]}, {kind}"
-            name = slug("price", title, rows.group.iloc[0])
+            name = slug("price", rows.group.iloc[0], title)
             yield value_picture(rows, "samples_per_usd", title, "samples per dollar", name)
 
 
@@ -43,7 +43,7 @@ def prices(data: ReportData) -> list:
     t = _with_prices(data.best)
     if not len(t):
         return [Note("No ranked result has a price; use rsg --usd-per-hour 0.35 (on vast.ai and RunPod rsg finds the price).")]
-    names = "what precision gpu usd_kind usd_per_hour samples_per_usd usd_per_msample usd_from usd_time versions"
+    names = "what precision gpu usd_kind usd_per_hour samples_per_usd usd_per_msample usd_from usd_time stack"
     table = named_columns(t.sort_values(["what", "usd_kind", "usd_per_msample"]), names)
     return [*_price_pictures(data, t), _price_note(t), Table("prices", "Price of a million samples", table)]
 
@@ -61,7 +61,7 @@ def energy_use(data: ReportData) -> list:
         for rows in data.first_groups(t)
     ]
     rows = t.assign(energy_from=t.energy_from.map(ENERGY_SOURCES))
-    table = named_columns(rows, "what precision gpu bs samples_per_joule energy_from versions")
+    table = named_columns(rows, "what precision gpu bs samples_per_joule energy_from stack")
     return [*pictures, Table("energy", "Samples per joule", table)]
 
 # %% ../../nbs/report/07l_values.ipynb #f22bc480
@@ -74,11 +74,11 @@ def peak_shares(data: ReportData) -> list:
     if not len(t):
         return [Note("No share of the peak: there is no data sheet for these devices, and no ceiling was measured.")]
     pictures = [
-        value_picture(rows, column, rows.what.iloc[0], unit, slug(column, rows.what.iloc[0], rows.group.iloc[0]))
+        value_picture(rows, column, rows.what.iloc[0], unit, slug(column, rows.group.iloc[0], rows.what.iloc[0]))
         for rows in data.first_groups(t)
         for column, unit in PEAK_SHARES.items()
     ]
-    table = named_columns(t, "what precision gpu bs mfu_pct ceiling_pct busy_pct versions")
+    table = named_columns(t, "what precision gpu bs mfu_pct ceiling_pct busy_pct stack")
     return [*filter(None, pictures), Table("roof", "Share of the peak", table)]
 
 # %% ../../nbs/report/07l_values.ipynb #071591bb
@@ -91,7 +91,7 @@ def step_parts(data: ReportData) -> list:
     if not len(t):
         return [Note("No ranked result has the parts of its steps.")]
     pictures = [stacked_picture(rows, STEP_PARTS, rows.what.iloc[0], slug("split", rows.group.iloc[0])) for rows in data.first_groups(t)]
-    table = named_columns(t, "what precision gpu bs forward_ms backward_ms optimizer_ms versions")
+    table = named_columns(t, "what precision gpu bs forward_ms backward_ms optimizer_ms stack")
     return [*pictures, Table("split", "Parts of a step", table)]
 
 # %% ../../nbs/report/07l_values.ipynb #cc87f76d
@@ -105,5 +105,5 @@ def words_per_second(data: ReportData) -> list:
         what = rows.what.iloc[0]
         title = what if "infer" in what else f"{what}, train"
         pictures.append(value_picture(rows, "tokens_per_s", title, "words/s", slug("words", rows.group.iloc[0])))
-    table = named_columns(t, "what mode precision gpu bs tokens_per_s versions")
+    table = named_columns(t, "what mode precision gpu bs tokens_per_s stack")
     return [*pictures, Table("words", "Words per second", table)]

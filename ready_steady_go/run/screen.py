@@ -104,11 +104,10 @@ def best_line(
     r: Record,
 ) -> str:
     "Return the best point as a sentence."
-    mode = "" if r.mode == "train" else f" {r.mode}"
     memory = f", {as_gib(r.memory_bytes)}" if r.memory_bytes else ""
     words = f" ({tokens(r.tokens_per_s)} tokens/s)" if r.tokens_per_s else ""
     speed = plus_minus(r.throughput, r.throughput_ci95)
-    return f"{BEST_MARK} {r.model} {r.precision}{mode}: {speed} samples/s{words} at batch size {r.bs}{memory}"
+    return f"{BEST_MARK} {r.label}: {speed} samples/s{words} at batch size {r.bs}{memory}"
 
 # %% ../../nbs/run/06f_screen.ipynb #cc6f7ce3
 def step_parts(r: Record) -> str | None:
@@ -220,7 +219,7 @@ class Screen:
         "Begin the table of one model and precision."
         self.rows = []
         if not self.as_json:
-            self.out(f"\n{number}" + ", ".join(filter(None, (str(spec), spec.sample))), self.head)
+            self.out(f"\n{number}" + str(spec), self.head)
         for r in known:
             self.point(r)
         if known:
@@ -266,9 +265,9 @@ class Screen:
         if self.as_json:
             self.out(*map(to_line, records))
         for why in dict.fromkeys(r.error for r in records):
-            names = list(dict.fromkeys(f"{r.model} {r.precision}" for r in records if r.error == why))
+            names = list(dict.fromkeys(r.label for r in records if r.error == why))
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            self.note(f"skipped: {', '.join(names[:3])}{more}: {why}")
+            self.note(f"skipped: {'; '.join(names[:3])}{more}: {why}")
 
     def beat(self, spec: Spec, beat: dict) -> None:
         "Show a sign of life as progress: see `progress_text`."

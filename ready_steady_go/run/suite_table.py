@@ -4,12 +4,16 @@
 
 # %% auto #0
 __all__ = ['UNSTEADY_MARK', 'MIN_NAME_WIDTH', 'varying_options', 'option_cell', 'run_label', 'label_title', 'marked_throughput',
-           'suite_row', 'shorten', 'column_widths', 'aligned', 'suite_table', 'grid_cell', 'grid_lines', 'suite_grids']
+           'suite_row', 'shorten', 'column_widths', 'aligned', 'shared_words', 'suite_table', 'grid_cell', 'grid_lines',
+           'suite_grids']
 
 # %% ../../nbs/run/06i_suite_table.ipynb #74fbd1b7
+import textwrap
+
 from ..box.machine import as_gib
 from .screen import TABLE_WIDTH, outcome_text, remark
 from .suite_file import EXTRA_COLUMNS, RUN_OPTIONS, Run, Suite
+from ..spec.options import label_words, model_name
 from ..store.record import Record, plus_minus
 
 # %% ../../nbs/run/06i_suite_table.ipynb #13b77376
@@ -65,7 +69,7 @@ def suite_row(
     one_precision: bool,  # it is in the title of the table
 ) -> list[str]:  # fewer cells if there is no result: the last is the outcome
     "Return the cells of a row."
-    model = r.model if one_precision else f"{r.model} {r.precision}"
+    model = model_name(r) if one_precision else f"{model_name(r)} {r.precision}"
     start = [model, *([run_label(run, names) or "-"] if names else []), str(r.bs or "-")]
     if not r.ok:
         return [*start, outcome_text(r.outcome)]
@@ -111,6 +115,12 @@ def aligned(
         lines.append("  ".join([shorten(name, widths[0]).ljust(widths[0]), *padded, last]).rstrip())
     return lines
 
+# %% ../../nbs/run/06i_suite_table.ipynb #d141f157
+def shared_words(records: list[Record]) -> str:  # `infer, 224 px`
+    "Return the words that the labels of all records have."
+    labels = [label_words(r) for r in records]
+    return ", ".join(text for name, text in labels[0].items() if all(other.get(name) == text for other in labels))
+
 # %% ../../nbs/run/06i_suite_table.ipynb #18cf78dd
 def suite_table(
     suite: Suite,
@@ -122,10 +132,12 @@ def suite_table(
     rows = [suite_row(suite, run, r, names, one_precision) for run, records in ladders for r in records]
     if not rows:
         return []
+    shared = shared_words([r for _, records in ladders for r in records])
     model = f"model in {precisions.pop()}" if one_precision else "model"
     labels = [label_title(names)] if names else []
     extra = [EXTRA_COLUMNS[name].title.format(epochs=suite.epochs) for name in suite.show]
-    lines = aligned([[model, *labels, "batch", "samples/s", *extra, "memory", ""], *rows], 1 + len(labels))
+    lines = textwrap.wrap(f"all: {shared}", TABLE_WIDTH, subsequent_indent="  ") if shared else []
+    lines += aligned([[model, *labels, "batch", "samples/s", *extra, "memory", ""], *rows], 1 + len(labels))
     if "epochs" in suite.show:
         lines.append(f"{suite.epochs} epochs of {suite.steps_per_epoch:,} steps: computed from the throughput, without loading data")
     return lines
@@ -167,7 +179,7 @@ def suite_grids(
     models: dict[str, dict[str, dict[int, Record]]] = {}
     for run, records in ladders:
         if run.sizes and len(run.sizes) > 1 and records:
-            columns = models.setdefault(f"{records[0].model} {records[0].precision}", {})
+            columns = models.setdefault(f"{model_name(records[0])} {records[0].precision}", {})
             columns.setdefault(run_label(run, names) or "default", {}).update({r.bs: r for r in records})
     lines = []
     for model, columns in models.items():

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'MODES', 'OPTIMIZERS', 'FUSED', 'TASKS', 'ATTENTIONS', 'LAYOUTS', 'CELLS', 'WANDB_MODES', 'TRAIN',
-           'TIME', 'STEP', 'TEXT', 'IMAGES', 'BOX', 'OUTPUT', 'WANDB', 'option_name', 'Option', 'option', 'options_of',
-           'limits_text', 'check_value', 'read_value', 'SpecFields', 'needs_fused', 'family_options', 'RunOptions']
+           'TIME', 'STEP', 'TEXT', 'IMAGES', 'BOX', 'OUTPUT', 'WANDB', 'SAMPLE_FIELDS', 'option_name', 'Option',
+           'option', 'options_of', 'limits_text', 'check_value', 'read_value', 'SpecFields', 'option_words',
+           'label_words', 'model_name', 'label_of', 'needs_fused', 'usual_fused', 'family_options', 'RunOptions']
 
 # %% ../../nbs/spec/00b_options.ipynb #9c22e2f1
 import dataclasses
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, get_args
@@ -53,8 +54,8 @@ class Option:
     below: float | None = None  # the value is less than this
     families: tuple[str, ...] = ()  # the families that use it; empty: all
     train_only: bool = False  # it has no effect without a backward pass and an optimizer step
-    label: str = ""  # a part of a result's short label: `clip {}`
-    usual: tuple = ()  # values, besides the default, that the label leaves out
+    label: str = ""  # the value in a result's label: `clip {}`; `{s}` and `{es}` become a plural ending
+    own: bool = False  # each model has its own value, and the default means that one
 
     @property
     def name(self) -> str:
@@ -143,21 +144,23 @@ class SpecFields:
     model: str  # the model's name in its family: `resnet50`
     family: str | None = None  # the family that builds it: `timm`; None until it is resolved
     mode: str = option("train", "train; infer: no loss, no gradients; forward: the forward part of a training step.", TRAIN,
-                       metavar="MODE", choices=MODES)  # fmt: skip
+                       metavar="MODE", choices=MODES, label="{}")  # fmt: skip
     precision: str = "fp32"  # one of `PRECISIONS`; fp32 is true FP32, with TF32 off
     bs: int | None = None  # batch size, samples; None until a search has chosen one
     size: int | str | None = option(None, "Image size, such as 224 or 1024x768. Default: the model's own.", IMAGES,
-                                    metavar="PIXELS", read=parse_size)  # fmt: skip
-    channels: int | None = option(None, "Image channels. Default: the model's own.", IMAGES, metavar="N", families=("timm", "hf"))
+                                    metavar="PIXELS", read=parse_size, label="{} px", own=True)  # fmt: skip
+    channels: int | None = option(None, "Image channels. Default: the model's own.", IMAGES, metavar="N", families=("timm", "hf"),
+                                  label="{} channel{s}", own=True)  # fmt: skip
     classes: int | None = option(None, "Outputs of the classifier. Default: the model's own.", TRAIN, metavar="N",
-                                 families=("timm", "hf", "lstm"))  # fmt: skip
+                                 families=("timm", "hf", "lstm"), label="{} class{es}", own=True)  # fmt: skip
     layout: str = option("nchw", "Memory layout of images: nchw or channels_last.", IMAGES, metavar="LAYOUT", choices=LAYOUTS,
                          read=_layout, label="{}")  # fmt: skip
     optimizer: str | None = option(None, "sgd, adam, adamw, adagrad or rmsprop. Default: sgd; for lstm, adam.", STEP,
-                                   metavar="NAME", choices=OPTIMIZERS, label="{}", usual=("sgd",))  # fmt: skip
-    fused: bool | None = option(None, "Update all weights in one kernel. The default on CUDA and in FP16.", STEP, train_only=True)
-    lr: float | None = option(None, "Learning rate.", STEP, metavar="RATE", above=0)
-    clip: float | None = option(None, "Clip the gradients to this norm.", STEP, metavar="NORM", above=0, train_only=True, label="clip {:g}")
+                                   metavar="NAME", choices=OPTIMIZERS, label="{}", own=True)  # fmt: skip
+    fused: bool | None = option(None, "Update all weights in one kernel. The default on CUDA and in FP16.", STEP, train_only=True,
+                                label="fused")  # fmt: skip
+    lr: float | None = option(None, "Learning rate.", STEP, metavar="RATE", above=0, label="lr {}", own=True)
+    clip: float | None = option(None, "Clip the gradients to this norm.", STEP, metavar="NORM", above=0, train_only=True, label="clip {}")
     grad_accum: int = option(1, "Batches per optimizer step.", STEP, metavar="N", least=1, train_only=True, label="grad-accum {}")
     checkpointing: bool = option(False, "Recompute activations in the backward pass instead of storing them.", STEP,
                                  train_only=True, label="checkpointing")  # fmt: skip
@@ -166,41 +169,102 @@ class SpecFields:
     torchscript: bool = option(False, "With --mode infer: run a TorchScript trace.", STEP, label="torchscript")
     cuda_graph: bool = option(False, "Capture one step as a CUDA graph, then replay it.", STEP, label="cuda-graph")
     n_gpus: int = 1  # devices that share a step
+    changed: str | None = None  # the options whose value is not the model's own, separated by spaces; None: not known
     seed: int = option(0, "Seed of the random weights and inputs.", TIME, metavar="N", least=0, below=2**32)
     # options that only some families use
     task: str | None = option(
-        None, "classify, or lm to predict the next token.", TEXT, metavar="TASK", choices=TASKS, families=("hf", "lstm")
+        None,
+        "classify, or lm to predict the next token.",
+        TEXT,
+        metavar="TASK",
+        choices=TASKS,
+        families=("hf", "lstm"),
+        label="{}",
+        own=True,
     )
-    seq_len: int | None = option(None, "Tokens in a sample.", TEXT, metavar="N", least=1, families=("hf", "lstm"))
+    seq_len: int | None = option(None, "Tokens in a sample.", TEXT, metavar="N", least=1, families=("hf", "lstm"),
+                                 label="{} token{s}", own=True)  # fmt: skip
     attention: str | None = option(None, "Attention of a transformer: eager, sdpa or flash.", TEXT, metavar="NAME", choices=ATTENTIONS,
-                                   families=("hf",), label="{} attention", usual=("sdpa",))  # fmt: skip
-    cell: str | None = option(None, "Cell of a recurrent model: LSTM, GRU or RNN.", TEXT, metavar="CELL", choices=CELLS, families=("lstm",))
-    layers: int | None = option(None, "Layers. Default: the model's own.", TEXT, metavar="N", least=1, families=("hf", "lstm"))
-    emb_dim: int | None = option(None, "Features of a token's embedding.", TEXT, metavar="N", least=1, families=("lstm",))
-    hid_dim: int | None = option(None, "Units of a recurrent layer.", TEXT, metavar="N", least=1, families=("lstm",))
-    tied: bool | None = option(None, "Share the weights of embedding and output.", TEXT, families=("lstm",))
-    vocab: int | None = option(None, "Different tokens. Default: the model's own.", TEXT, metavar="N", least=1, families=("hf", "lstm"))
-    dropout: float | None = option(None, "Dropout between recurrent layers.", TEXT, metavar="SHARE", least=0, below=1, families=("lstm",))
+                                   families=("hf",), label="{} attention", own=True)  # fmt: skip
+    cell: str | None = option(None, "Cell of a recurrent model: LSTM, GRU or RNN.", TEXT, metavar="CELL", choices=CELLS, families=("lstm",),
+                              label="{}", own=True)  # fmt: skip
+    layers: int | None = option(None, "Layers. Default: the model's own.", TEXT, metavar="N", least=1, families=("hf", "lstm"),
+                                label="{} layer{s}", own=True)  # fmt: skip
+    emb_dim: int | None = option(None, "Features of a token's embedding.", TEXT, metavar="N", least=1, families=("lstm",),
+                                 label="embedding {}", own=True)  # fmt: skip
+    hid_dim: int | None = option(None, "Units of a recurrent layer.", TEXT, metavar="N", least=1, families=("lstm",),
+                                 label="{} unit{s}", own=True)  # fmt: skip
+    tied: bool | None = option(None, "Share the weights of embedding and output.", TEXT, families=("lstm",), label="tied", own=True)
+    vocab: int | None = option(None, "Different tokens. Default: the model's own.", TEXT, metavar="N", least=1, families=("hf", "lstm"),
+                               label="vocabulary {}", own=True)  # fmt: skip
+    dropout: float | None = option(None, "Dropout between recurrent layers.", TEXT, metavar="SHARE", least=0, below=1, families=("lstm",),
+                                   label="dropout {}", own=True)  # fmt: skip
 
     @property
     def label(self) -> str:
-        "The options that differ from their defaults, in a few words; fused is one only where the precision does not need it."
-        rows = ((row, getattr(self, name)) for name, row in options_of(SpecFields).items() if row.label)
-        rows = ((row, value) for row, value in rows if value not in (None, False, row.default, *row.usual))
-        words = [row.label.format(value) for row, value in rows if self.mode == "train" or row.field != "optimizer"]
-        return " ".join([*words, *["fused"] * bool(self.fused and self.mode == "train" and not needs_fused(self))])
+        "The label of a result, without its batch size: `resnet50 fp16 infer, 224 px, 10 classes`."
+        return label_of(self)
 
-    @property
-    def sample(self) -> str:
-        "The size of one sample, such as `224 px`; empty where only the model knows it."
-        if self.seq_len:
-            return f"{self.seq_len} tokens"
-        return f"{self.size} px" if self.size else ""
+# %% ../../nbs/spec/00b_options.ipynb #b722ea91
+SAMPLE_FIELDS = ("size", "seq_len")  # always in a label: a throughput counts samples of this size
+
+
+def option_words(row: Option, value: Any) -> str:  # `10 classes`, `not tied`
+    "Return the value of an option as a part of a label."
+    if isinstance(value, bool):
+        return row.label if value else f"not {row.label}"
+    text, plural = f"{value:g}" if isinstance(value, float) else str(value), value != 1
+    return row.label.format(text, s="s" if plural else "", es="es" if plural else "")
+
+# %% ../../nbs/spec/00b_options.ipynb #d131627b
+def _is_in_label(spec: SpecFields, row: Option) -> bool:
+    "Return True if a label has this option."
+    value = getattr(spec, row.field)
+    if value is None or not row.label:
+        return False
+    if row.field == "fused":
+        return value is not usual_fused(spec)
+    if row.own:
+        return spec.changed is None or row.field in (*SAMPLE_FIELDS, *spec.changed.split())
+    return value is not False and value != row.default
+
+
+def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size="224 px")`
+    "Return the parts of a label by field, without model and precision; the size of a sample comes first."
+    rows = options_of(SpecFields)
+    order = dict.fromkeys(["mode", *SAMPLE_FIELDS, *rows])
+    words = {name: option_words(rows[name], getattr(spec, name)) for name in order if _is_in_label(spec, rows[name])}
+    if spec.n_gpus not in (None, 1):
+        words["n_gpus"] = f"{spec.n_gpus} GPUs"
+    if None in (spec.mode, spec.precision, spec.layout):
+        words["options"] = "other options unknown"  # a result of another program
+    return words
+
+# %% ../../nbs/spec/00b_options.ipynb #c39535bc
+def model_name(spec: SpecFields) -> str:  # `resnet50`, `hf:bert-base-cased`
+    "Return the model as a user can type it; the names of timm need no family."
+    return spec.model if spec.family in (None, "timm") else f"{spec.family}:{spec.model}"
+
+
+def label_of(
+    spec: SpecFields,
+    without: Collection[str] = (),  # fields that are shown elsewhere, such as `precision`
+) -> str:
+    "Return a label: the model, the precision, and all words of `label_words`."
+    words = {name: text for name, text in label_words(spec).items() if name not in without}
+    precision = "" if "precision" in without else spec.precision
+    return ", ".join([" ".join(filter(None, (model_name(spec), precision, words.pop("mode", "")))), *words.values()])
 
 # %% ../../nbs/spec/00b_options.ipynb #081517e4
 def needs_fused(spec: SpecFields) -> bool:
     "Return True in FP16 training: any other optimizer would wait for the device in each step."
     return spec.mode == "train" and spec.precision == "fp16"
+
+
+def usual_fused(spec: SpecFields) -> bool:
+    "Return True where training is fused without asking: in FP16, and on every NVIDIA GPU, which a record knows by its driver."
+    on_cuda = getattr(spec, "driver", None) is not None and spec.optimizer in (None, *FUSED)
+    return needs_fused(spec) or (spec.mode == "train" and on_cuda)
 
 # %% ../../nbs/spec/00b_options.ipynb #bb9f4fd0
 def family_options(

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...spec.errors import UserError, did_you_mean
 from ...spec.options import FUSED, family_options, needs_fused, option_name
-from ...spec.spec import Spec
+from ...spec.spec import Spec, completed
 
 # %% ../../../nbs/training/01a_families.ipynb #445dd625
 def family_names(
@@ -170,6 +170,7 @@ def resolve(
     family, bare = _find_model(spec.model, families)
     spec = replace(spec, model=bare, family=family)
     _check_family_options(spec)
-    spec = families[family].complete(spec)
+    default = "sgd" if family in family_names() else None
+    spec = completed(spec, lambda spec: _with_optimizer(families[family].complete(spec), default))
     _check_layout(spec)
-    return _with_optimizer(spec, "sgd" if family in family_names() else None)
+    return spec
