@@ -468,11 +468,11 @@ MISTAKES = {
 def test_a_mistake_is_answered_in_one_line_without_a_server(server, tmp_path, monkeypatch, capsys, args, code, words):
     monkeypatch.chdir(tmp_path)
     Journal("j.jsonl").append(point())
-    Path("notes.txt").write_text("milk\n")
+    Path("notes.txt").write_text("milk\n", encoding="utf-8")
     with pytest.raises(SystemExit) as left: main(args)
     shown = capsys.readouterr()
     assert (left.value.code, shown.out, shown.err.count("\n")) == (code, "", 1) and shown.err.startswith("rsg: ")
-    assert words in shown.err and server.requests == [] and Path("notes.txt").read_text() == "milk\n"
+    assert words in shown.err and server.requests == [] and Path("notes.txt").read_text(encoding="utf-8") == "milk\n"
 
 
 def test_names_with_spaces_and_a_journal_without_records(server, tmp_path, monkeypatch, capsys):

@@ -60,6 +60,13 @@ def _own_box_notes(data: ReportData) -> Iterator[Note]:
         yield Note("no other results have the same GPU, options and versions.", title="Your box:")
 
 # %% ../../nbs/report/07j_overview.ipynb #6716201e
+def _left_out_lines(data: ReportData) -> Iterator[str]:
+    "Yield the first lines that have a wrong value, and the number of all of them."
+    if data.left_out:
+        are = with_noun(len(data.left_out), "line with a wrong value is", "lines with wrong values are")
+        yield f"{are} left out: {'; '.join(data.left_out[:3])}"
+
+
 def _warnings(data: ReportData) -> Iterator[str]:
     "Yield what a reader must know before comparing."
     if data.several_versions:
@@ -67,6 +74,7 @@ def _warnings(data: ReportData) -> Iterator[str]:
         yield f"{named}: measured with several versions of rsg, torch, CUDA or driver, which are not compared with each other."
     if data.torn:
         yield f"{with_noun(data.torn, 'broken line is', 'broken lines are')} ignored; a power cut leaves such lines."
+    yield from _left_out_lines(data)
     if data.refused:
         yield f"{len(data.refused)} of the published results cannot be true and are refused; a table below has the reasons."
     left = len(data.groups) - data.most_pictures
@@ -81,7 +89,8 @@ SAMPLE_NOTE = "This is the sample that ships with rsg: a few small models on a C
 def overview(data: ReportData) -> list[Note]:
     "Return what was read, what is fastest, where the reader's box is, and warnings."
     if not len(data.rows):
-        return [Note(f"{', '.join(data.sources)}: no results; use rsg --model resnet50 --fp16 to measure one.", kind="warn")]
+        nothing = f"{', '.join(data.sources)}: no results; use rsg --model resnet50 --fp16 to measure one."
+        return [Note(nothing, *_left_out_lines(data), kind="warn")]
     notes = [Note(SAMPLE_NOTE, kind="warn")] if data.is_sample else []
     notes += [_read_note(data), *_own_box_notes(data)]
     fastest, warnings = list(_fastest_lines(data)), list(_warnings(data))

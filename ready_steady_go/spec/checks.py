@@ -65,6 +65,8 @@ def value_in_words(value: Any) -> str:
         return KIND_WORDS[type(value)]
     if value is None or isinstance(value, bool):
         return str(value)
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of more than 60 digits"
     text = clean_text(repr(value))
     return text if len(text) <= 40 else f"{text[:39]}…"
 

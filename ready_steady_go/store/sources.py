@@ -7,6 +7,7 @@ __all__ = ['SOURCE_REMEDY', 'FILE_SUFFIXES', 'from_file', 'is_project', 'read_pr
 
 # %% ../../nbs/store/05g_sources.ipynb #81362929
 import importlib.util
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -42,7 +43,7 @@ def is_project(
     path = Path(name)
     if name.startswith(".") or name.lower().endswith(FILE_SUFFIXES):
         return False
-    return bool(re.fullmatch(r"[\w.-]+/[^/\\#?%:\x00-\x1f]+", name)) and not path.exists() and not path.parent.is_dir()
+    return bool(re.fullmatch(r"[\w.-]+/[^/\\#?%:\x00-\x1f]+", name)) and not os.path.exists(path) and not os.path.isdir(path.parent)
 
 
 def read_project(
