@@ -101,7 +101,7 @@ def test_names_that_the_user_gave(server):
 
 
 CHANGED = dict(
-    error="größer 模型 🤖 \"quoted\" \\ \t", throttle={}, findings=[], drift=2.0, busy=1.0, usd_per_hour=1e300, energy_j=1e-300, mfu=None,
+    error="größer 模型 🤖 \"quoted\" \\", throttle={}, findings=[], drift=2.0, busy=1.0, usd_per_hour=1e18, energy_j=1e-99, mfu=None,
     windows=[[10, 790.0 + i] for i in range(9000)], gpu_mem=2**53 + 1, plausible=True,
 )  # fmt: skip
 

@@ -145,19 +145,17 @@ def with_backend(
     bare = {i for i, arg in enumerate(args) if arg == "--compile" and (i + 1 == len(args) or args[i + 1].startswith("-"))}
     return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if i in bare else [arg])]
 
-# %% ../../nbs/commands/09_cli.ipynb #c6b31062
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, cls=PanelGroup)
-
-
-MAX_ERROR_CHARS = 2000  # a typed word may be as long as a file
-
-
+# %% ../../nbs/commands/09_cli.ipynb #47fab92e
 def accept_all_text() -> None:
     "Let stdout and stderr accept every text: UTF-8 in a locale that knows only ASCII, and no error for half of a surrogate pair."
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             is_ascii = codecs.lookup(stream.encoding).name == "ascii"
             stream.reconfigure(encoding="utf-8" if is_ascii else None, errors="replace")
+
+# %% ../../nbs/commands/09_cli.ipynb #c6b31062
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, cls=PanelGroup)
+MAX_ERROR_CHARS = 2000  # a typed word may be as long as a file
 
 
 def main(

@@ -117,7 +117,7 @@ def _picker(positions: list[int]) -> Callable[[tuple], tuple]:
     pick = itemgetter(*positions)
     return pick if len(positions) > 1 else lambda values: (pick(values),)
 
-
+# %% ../../nbs/spec/00e_checks.ipynb #f2156c07
 class RowPlan:
     "The positions to look at in rows whose values have the same types, all of them right."
 
@@ -128,7 +128,8 @@ class RowPlan:
         usual = [i for i in usual if i in positive or rules[i].least == 0]
         self.usual, self.positive = _picker(usual), _picker(positive)
         self.others = [(rules[i], i) for i in numbers if i not in usual]
-        self.shapes = [(rules[i].shape, i) for i, kind in enumerate(kinds) if kind in (list, dict) and rules[i].shape]
+        shapes = [(rules[i].shape, i) for i, kind in enumerate(kinds) if kind in (list, dict)]
+        self.shapes = [(shape, i) for shape, i in shapes if shape is not None]
 
     def accepts(self, values: tuple) -> bool:
         "Return True if every number is in its range and every list has its shape."

@@ -54,7 +54,7 @@ def _line_fault(line: bytes, error: ValueError) -> str | None:
         return None
     return "" if isinstance(error, (JSONDecodeError, UnicodeDecodeError)) else str(error)
 
-
+# %% ../../nbs/store/05a_journal.ipynb #903c8db1
 def records_in(
     lines: Iterable[bytes],  # of a file
     name: str | Path,  # the file's name, for the error
@@ -81,6 +81,8 @@ MAX_LINE_BYTES = 2**20  # of a journal; a record with 400 windows has 20,000
 
 def _records_of_file(path: str | Path, left_out: Callable[[int, str], Any] | None) -> Iterator[Record]:
     "Yield the records of a plain file, in bounded memory."
+    if os.path.isdir(path):
+        raise UserError(f"{path}: it is a folder; name a journal in it")
     with open_plain(path) as file:
         yield from records_in(bounded_lines(file, path, MAX_LINE_BYTES), path, left_out)
 

@@ -184,7 +184,7 @@ def _source_target(source: str) -> dict[str, str | None]:
         raise UserError("pull: no W&B project given; name one as entity/project")
     return wandb_target(re.sub(r"^https?://[^/]+/|/(runs|workspace|table|overview)\b.*$", "", source.strip()), None, "pull")
 
-
+# %% ../../nbs/store/05e_wandb_sync.ipynb #37053940
 def _record_in(
     line: str,  # of a run
     left_out: Callable[[str], None],  # gets the reason if the line holds no record
