@@ -87,7 +87,7 @@ def why_no_trace(trace):
 
 def read_traces(file):
     "Yield the traces of a file; end the program at a line that is none."
-    try: lines = Path(file).read_text().splitlines()
+    try: lines = Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error: refuse(f"{file}: {getattr(error, 'strerror', None) or 'it is not text'}")
     for i, line in enumerate(lines, 1):
         if not line.strip(): continue

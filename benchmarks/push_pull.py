@@ -59,7 +59,7 @@ class Peak(threading.Thread):
 
 def resident(pid):
     "MB that a process holds."
-    try: return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    try: return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError: return 0.0
 
 

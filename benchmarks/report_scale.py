@@ -44,9 +44,9 @@ def journal(path, n):
 def tree(pid):
     "Yield a process and its living children: id, bytes held, CPU seconds."
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
+        user, system = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
     except (OSError, ValueError):
         return
     yield pid, pages * resource.getpagesize(), (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

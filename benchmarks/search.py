@@ -127,7 +127,7 @@ STRATEGIES = {"search": searched, "original": original, "double until slower": u
 def read_curves(file, capacity_gib=None):
     "Read the curves of a file. Unless its memory is given, a GPU has 0.5 % more than any of its curves used."
     groups = defaultdict(list)
-    with open(file, newline="") as lines:
+    with open(file, encoding="utf-8", newline="") as lines:
         for r in csv.DictReader(lines):
             row = int(r["batch_size"]), float(r["memory_mib"]), float(r["samples_per_s"]), int(r["n_obs"] or 1)
             groups[r["gpu"], r["workload"]].append(row)

@@ -74,7 +74,7 @@ def fork_sweep(path):
     pid = os.fork()
     if pid: return os.close(writes) or pid, os.fdopen(reads)
     os.dup2(writes, 1)
-    sys.stdout = open(os.devnull, "w")
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")
     try: os._exit(sweep(path))
     finally: os._exit(1)
 

@@ -189,6 +189,7 @@ def run(tmp_path, monkeypatch, capsys):
     made |= dict(unsteady=[point(64, steady=False)])
     for name, records in made.items():
         for r in records: Journal(f"{name}.jsonl").append(r)
+    open("empty.jsonl", "w", encoding="utf-8").close()
 
     def run(*args):
         with pytest.raises(SystemExit) as left: main(["compare", *args])
@@ -245,7 +246,8 @@ WRONG = {
     "itself": (["old.jsonl", "old.jsonl"], 1, "nothing to compare: both are the same records"),
     "versions": (["torch.jsonl:pytorch=2.4", "torch.jsonl:pytorch=2.5"], 1, "use --across versions"),
     "nothing steady": (["old.jsonl", "unsteady.jsonl"], 1, "not steady (1)"),
-    "nothing at all": (["old.jsonl", "/dev/null"], 1, "/dev/null has no records"),
+    "nothing at all": (["old.jsonl", "empty.jsonl"], 1, "empty.jsonl has no records"),
+    "a device": (["old.jsonl", "/dev/zero"], 2, "/dev/zero: it is not a plain file"),
 }  # fmt: skip
 
 

@@ -141,7 +141,7 @@ def test_help_lists_each_option_under_its_heading(command, cls):
 
 
 def test_the_version_is_the_one_in_settings():
-    settings = open(os.path.join(os.path.dirname(__file__), "..", "settings.ini")).read()
+    settings = open(os.path.join(os.path.dirname(__file__), "..", "settings.ini"), encoding="utf-8").read()
     assert f"version = {rsg('--version').stdout.split()[1]}\n" in settings
 
 

@@ -356,7 +356,7 @@ def test_an_older_schema_and_unknown_fields(tmp_path):
 def test_the_sample_is_real_and_named():
     records = Journal(sample_path()).read()
     assert len(records) > 20 and {r.device for r in records} == {"cpu"} and len({r.id for r in records}) == len(records)
-    rows = [json.loads(line) for line in open(sample_path())]
+    rows = [json.loads(line) for line in open(sample_path(), encoding="utf-8")]
     assert all(record._hash(row | dict(id=None))[:16] == row["id"] for row in rows)  # no digit was changed by hand
     text = everything(load_results())
     assert "sample that ships with rsg" in text and "CPU" in text
@@ -405,7 +405,7 @@ def test_the_executed_notebook_runs_again(written):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are read from /proc")
 def test_no_process_outlives_the_notebook():
-    children = lambda: set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    children = lambda: set(Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split())
     before = children()
     nb = notebook.execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]))
     assert nb.cells[0].outputs[0].data["text/plain"] == "2"

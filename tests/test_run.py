@@ -98,7 +98,7 @@ def children_of(pid):
     if not os.path.isdir("/proc"): return []
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
-        try: found += [name] if f" {pid} " in open(f"/proc/{name}/stat").read().rpartition(")")[2][:20] else []
+        try: found += [name] if f" {pid} " in open(f"/proc/{name}/stat", encoding="utf-8").read().rpartition(")")[2][:20] else []
         except OSError: continue
     return found
 

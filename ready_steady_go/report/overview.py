@@ -75,6 +75,13 @@ def _own_box_notes(data: ReportData) -> Iterator[Note]:
 MAX_STACK_WARNINGS = 4
 
 
+def _left_out_lines(data: ReportData) -> Iterator[str]:
+    "Yield the first lines that have a wrong value, and the number of all of them."
+    if data.left_out:
+        are = with_noun(len(data.left_out), "line with a wrong value is", "lines with wrong values are")
+        yield f"{are} left out: {'; '.join(data.left_out[:3])}"
+
+
 def _warnings(data: ReportData) -> Iterator[str]:
     "Yield what a reader must know before comparing."
     differ = list(stack_warnings(by_gpu(data.best)))
@@ -83,6 +90,7 @@ def _warnings(data: ReportData) -> Iterator[str]:
         yield f"{len(differ) - MAX_STACK_WARNINGS} more GPUs and models differ by stack; use --stack {COMMON} to show one stack only."
     if data.torn:
         yield f"{with_noun(data.torn, 'broken line is', 'broken lines are')} ignored; a power cut leaves such lines."
+    yield from _left_out_lines(data)
     if data.refused:
         yield f"{len(data.refused)} of the published results cannot be true and are refused; a table below has the reasons."
     left = len(data.groups) - data.most_pictures
@@ -97,7 +105,8 @@ SAMPLE_NOTE = "This is the sample that ships with rsg: a few small models on a C
 def overview(data: ReportData) -> list[Note]:
     "Return what was read, what is fastest, where the reader's box is, and warnings."
     if not len(data.rows):
-        return [Note(f"{', '.join(data.sources)}: no results; use rsg --model resnet50 --fp16 to measure one.", kind="warn")]
+        nothing = f"{', '.join(data.sources)}: no results; use rsg --model resnet50 --fp16 to measure one."
+        return [Note(nothing, *_left_out_lines(data), kind="warn")]
     notes = [Note(SAMPLE_NOTE, kind="warn")] if data.is_sample else []
     notes += [_read_note(data), _shared_note(data), *_own_box_notes(data)]
     fastest, warnings = list(_fastest_lines(data)), list(_warnings(data))

@@ -7,6 +7,7 @@ __all__ = ['MAX_SHOWN_CHARS', 'FORMULA_STARTS', 'plain', 'with_noun', 'csv_text'
 
 # %% ../../nbs/report/07_text.ipynb #1174a9d7
 import re
+import unicodedata
 
 # %% ../../nbs/report/07_text.ipynb #f2ae252b
 MAX_SHOWN_CHARS = 120
@@ -34,9 +35,17 @@ def with_noun(n: int, one: str, many: str) -> str:
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
+def _first_sign(text: str) -> str:
+    "Return the first character that a spreadsheet acts on: an unseen one or a separator is skipped, a full-width one is a usual one."
+    usual = (c for each in text for c in unicodedata.normalize("NFKC", each))
+    return next((c for c in usual if unicodedata.category(c)[0] not in "CZM" and c not in ";,"), "")
+
+
 def csv_text(text: str) -> str:
     "Return a text as a CSV cell that no spreadsheet runs as a formula."
-    return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) else text
+    if text[:1].isalnum() and text[:1].isascii():
+        return text  # most texts; this saves time
+    return f"'{text}" if text.startswith(FORMULA_STARTS) or _first_sign(text).startswith(FORMULA_STARTS) else text
 
 # %% ../../nbs/report/07_text.ipynb #76635726
 def md_text(text: str) -> str:

@@ -23,9 +23,9 @@ def whole_number(
     text = str(text).strip()
     if re.fullmatch(r"[0-9]{1,19}", text) and least <= int(text) <= most:
         return int(text)
-    too_large = re.fullmatch(r"[0-9]+", text) and int(text) > most
+    too_large = re.fullmatch(r"[0-9]+", text) and (len(text) > 19 or int(text) > most)
     rule = f"at most {most}" if too_large else f"at least {least}"
-    raise UserError(f"{option} {text or repr(text)}: expected a whole number of {rule}")
+    raise UserError(f"{option} {text[:40] or repr(text)}: expected a whole number of {rule}")
 
 # %% ../../nbs/spec/00a_parse.ipynb #24329a60
 def real_number(

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCHEMA', 'SKIPPED_OOM', 'MEASURED', 'NOT_IN_KEY', 'NOT_A_SETTING', 'STACK_VERSIONS', 'ONLY_ON_CUDA', 'LIBRARIES',
-           'UNKNOWN', 'YOUNGER_FIELDS', 'IDENTITY', 'DEFAULTS', 'Record', 'settings_key', 'stack_of', 'stack_text',
-           'comparison_key', 'seal', 'make_record', 'as_row', 'to_line', 'from_line', 'plus_minus']
+           'UNKNOWN', 'YOUNGER_FIELDS', 'IDENTITY', 'COUNT', 'SIGNED', 'RULES', 'CHECKER', 'DEFAULTS', 'Record',
+           'settings_key', 'stack_of', 'stack_text', 'comparison_key', 'seal', 'make_record', 'as_row', 'to_line',
+           'from_line', 'plus_minus']
 
 # %% ../../nbs/store/05_record.ipynb #efd72b4b
 import hashlib
@@ -13,12 +14,16 @@ import json
 import math
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from .. import __version__
 from ..box.machine import Machine
+from ..spec.checks import LARGEST, RowChecker, WrongField, field_rules
 from ..spec.errors import UserError
-from ..spec.options import SpecFields, needs_fused
+from ..spec.foreign import clean_text
+from ..spec.options import SpecFields, needs_fused, options_of
 from ..spec.spec import Spec
 from ..timing.measure import Measurement
 
@@ -162,7 +167,9 @@ class Record(SpecFields):
 
 # %% ../../nbs/store/05_record.ipynb #96b9f444
 def _as_json(value: Any) -> Any:
-    "Return a value as JSON can hold it: floats with 7 digits, and None for a number that is not finite."
+    "Return a value as JSON can hold it: clean texts, floats with 7 digits, and None for a number that is not finite."
+    if isinstance(value, str):
+        return clean_text(value)
     if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, (list, tuple)):
@@ -280,22 +287,93 @@ def to_line(record: Record) -> str:
     "Return the record as one line of JSON, without the newline."
     return json.dumps(as_row(record), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
+# %% ../../nbs/store/05_record.ipynb #2b0a04b0
+def _option_limits() -> dict[str, dict[str, float]]:
+    "Return the ranges of the options that are numbers, by field."
+    rows = {name: row for name, row in options_of(SpecFields).items() if row.kind in (int, float)}
+    least = {name: dict(least=int(row.kind is int) if row.least is None else row.least) for name, row in rows.items()}
+    above = {name: dict(above=row.above) for name, row in rows.items() if row.above is not None}
+    below = {name: dict(below=row.below) for name, row in rows.items() if row.below is not None}
+    return {name: least[name] | above.get(name, {}) | below.get(name, {}) for name in rows}
+
+# %% ../../nbs/store/05_record.ipynb #400e5a4a
+def _are_findings(value: list) -> bool:
+    "Return True if each part is an object with the texts `code` and `text`."
+    return all(isinstance(f, dict) and isinstance(f.get("code"), str) and isinstance(f.get("text"), str) for f in value)
+
+
+def _are_windows(value: list) -> bool:
+    "Return True if each part is a pair of numbers. Built-in functions do it: a record has up to 400 of them."
+    try:
+        return set(map(len, value)) <= {2} and math.isfinite(sum(chain.from_iterable(value)))
+    except (TypeError, OverflowError):
+        return False
+
+
+def _are_shares(value: dict) -> bool:
+    "Return True if each value is a number."
+    return all(type(share) in (int, float) and abs(share) < LARGEST for share in value.values())
+
+# %% ../../nbs/store/05_record.ipynb #a8fc90ef
+COUNT = dict(least=1)
+SIGNED = dict(least=-LARGEST)
+RULES: dict[str, dict[str, Any]] = _option_limits() | dict(
+    schema=COUNT, bs=COUNT, n_gpus=COUNT, throughput=dict(above=0), drift=SIGNED, temperature_c=SIGNED,
+    findings=dict(shape=_are_findings, parts="of objects with code and text"),
+    windows=dict(shape=_are_windows, parts="of pairs of numbers"),
+    throttle=dict(shape=_are_shares, parts="of numbers"),
+)  # fmt: skip
+CHECKER = RowChecker(field_rules(Record, ("schema", "model", "outcome"), **RULES))
+
 # %% ../../nbs/store/05_record.ipynb #0eceda8b
+_decode = json.JSONDecoder().raw_decode  # without the search for spaces at both ends, a third of the time
+
+
+def _json_value(text: str) -> Any:
+    "Return the value of a JSON text. Raise a `JSONDecodeError` if it is cut, another `ValueError` if it cannot be read."
+    try:
+        value, end = _decode(text)
+        return value if end == len(text) else json.loads(text)
+    except RecursionError:
+        raise ValueError("its lists are nested too deep") from None
+
+
+def _clean_texts(row: dict[str, Any]) -> dict[str, Any]:
+    "Return a checked row with clean texts, those in findings and reasons of throttling included."
+    row = {name: clean_text(value) if isinstance(value, str) else value for name, value in row.items()}
+    if row["findings"]:
+        row["findings"] = [f | dict(code=clean_text(f["code"]), text=clean_text(f["text"])) for f in row["findings"]]
+    if row["throttle"]:
+        row["throttle"] = {clean_text(reason): share for reason, share in row["throttle"].items()}
+    return row
+
+# %% ../../nbs/store/05_record.ipynb #9466ef63
 DEFAULTS = {f.name: None if f.default is MISSING else f.default for f in fields(Record)}
+_field_values = itemgetter(*DEFAULTS)
 
 
 def from_line(
     line: str,  # one line of a journal
 ) -> Record:
-    "Return the record of a line. Raise a `UserError` if a newer version wrote it, a `ValueError` if it is not a record."
-    row = json.loads(line)
-    if not isinstance(row, dict) or not isinstance(row.get("schema"), int) or not isinstance(row.get("model"), str):
+    "Return the record of a line. Raise a `UserError` if a newer version wrote it, a `WrongField` for a wrong value, else a `ValueError`."
+    row = _json_value(line)
+    if not isinstance(row, dict) or "schema" not in row:
         raise ValueError("not a record")
-    if row["schema"] > SCHEMA:
-        raise UserError(f"a record has schema {row['schema']}, this rsg reads up to {SCHEMA}; run pip install --upgrade ready_steady_go")
-    known = row if row.keys() <= DEFAULTS.keys() else {k: v for k, v in row.items() if k in DEFAULTS}
+    schema = row["schema"]
+    if type(schema) is int and SCHEMA < schema < LARGEST:
+        raise UserError(f"a record has schema {schema}, this rsg reads up to {SCHEMA}; run pip install --upgrade ready_steady_go")
+    try:
+        values = _field_values(row)
+    except KeyError:  # an older version wrote it
+        row = DEFAULTS | row
+        values = _field_values(row)
+    if len(row) > len(DEFAULTS):  # a newer one
+        row = dict(zip(DEFAULTS, values))
+    CHECKER.check(values)
+    if "\\" in line or "\x7f" in line or not line.isascii():  # JSON writes other control characters with a backslash
+        row = _clean_texts(row)
     record = object.__new__(Record)  # filling the fields of a frozen dataclass one by one takes a hundred times as long
-    object.__setattr__(record, "__dict__", DEFAULTS | known)
+    object.__setattr__(record, "__dict__", row)
     return record
 
 # %% ../../nbs/store/05_record.ipynb #d47100c4

@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..spec.errors import UserError
 from ..spec.options import RunOptions, option_name
-from .journal import DEFAULT_JOURNAL, Journal, append_lines, read_journal
+from .journal import DEFAULT_JOURNAL, Journal, append_lines, name_left_out, read_journal
 from .pushed import Pushed
 from .record import Record, from_line, to_line
 from .wandb_client import PAGE_RUNS, SILENCE_S, Conversation, Silent, check_package, has_key, short_error
@@ -183,7 +184,18 @@ def _source_target(source: str) -> dict[str, str | None]:
         raise UserError("pull: no W&B project given; name one as entity/project")
     return wandb_target(re.sub(r"^https?://[^/]+/|/(runs|workspace|table|overview)\b.*$", "", source.strip()), None, "pull")
 
+# %% ../../nbs/store/05e_wandb_sync.ipynb #ba873d4d
+def _record_in(
+    line: str,  # of a run
+    left_out: Callable[[str], None],  # gets the reason if the line holds no record
+) -> Iterator[Record]:
+    "Yield the record of a line, if there is one."
+    try:
+        yield from_line(line)
+    except ValueError as error:
+        left_out(str(error))
 
+# %% ../../nbs/store/05e_wandb_sync.ipynb #37053940
 def pull_records(
     source: str,  # `entity/project`, or its address
     filters: dict | None = None,  # as W&B's API defines them: `{"group": "..."}`, `{"config.model": "resnet50"}`
@@ -192,11 +204,13 @@ def pull_records(
     "Yield the records in a W&B project, oldest first. Raise a `RuntimeError` in one line if it cannot be read."
     finished = {"state": "finished"}
     job = dict(do="pull", filters={"$and": [finished, filters]} if filters else finished) | _source_target(source)
+    read = 0
     with Conversation([job]) as talk:
         try:
             while (event := talk.next()) is not None:
                 if "line" in event:
-                    yield from_line(event["line"])
+                    read += 1
+                    yield from _record_in(event["line"], partial(name_left_out, source, read))
                 elif "left" in event and left is not None:
                     left.append([event["left"], event["why"]])
                 elif why := event.get("dead") or event.get("ended"):

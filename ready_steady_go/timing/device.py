@@ -147,7 +147,7 @@ def precision_findings(
     if device.type != "cpu" or precision != "fp16":
         return []
     try:
-        flags = Path(cpuinfo).read_text()
+        flags = Path(cpuinfo).read_text(encoding="utf-8")
     except OSError:
         return []
     if "sse2" not in flags or "avx512_fp16" in flags or "amx_fp16" in flags:
@@ -158,7 +158,7 @@ def precision_findings(
 def _reset_process_peak() -> bool:
     "Reset the process's peak memory; return whether the system allows it."
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         return False
     return True
@@ -166,7 +166,7 @@ def _reset_process_peak() -> bool:
 
 def _process_peak() -> int:
     "Return the process's peak memory since it was reset, bytes."
-    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return int(Path("/proc/self/status").read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
 
 # %% ../../nbs/timing/02b_device.ipynb #b2cda4d4
 class PeakMemory:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_UNITS', 'TOKEN_UNITS', 'STEP_UNITS', 'SECONDS_PER', 'REQUIRED_COLUMNS', 'OPTIONAL_COLUMNS', 'TABLE_COLUMNS',
-           'MODE_NAMES', 'SCALING_TOLERANCE', 'MAX_FORWARD_SPEEDUP', 'VERDICT_WORDS', 'CHECK_HEADER', 'cell_number',
-           'cell_count', 'per_second', 'PublishedRow', 'read_row', 'contradictions', 'judge_rows', 'read_table',
-           'verdict_json', 'verdict_lines', 'check_table']
+           'MODE_NAMES', 'SCALING_TOLERANCE', 'MAX_FORWARD_SPEEDUP', 'MAX_TABLE_BYTES', 'VERDICT_WORDS', 'CHECK_HEADER',
+           'cell_number', 'cell_count', 'per_second', 'PublishedRow', 'read_row', 'contradictions', 'judge_rows',
+           'read_table', 'verdict_json', 'verdict_lines', 'check_table']
 
 # %% ../../nbs/truth/04e_published.ipynb #75de1f0e
 import csv
@@ -22,6 +22,7 @@ from itertools import chain, permutations
 from pathlib import Path
 
 from ..spec.errors import UserError
+from ..spec.foreign import read_plain
 from ..spec.parse import parse_size
 from .flops import CELL_GATES, named_forward_flops, shape_of
 from .guard import Verdict, judge, precision_of
@@ -278,10 +279,13 @@ def _clean_cell(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+MAX_TABLE_BYTES = 2**24
+
+
 def _file_text(path: Path) -> str:
     "Return a file's text, in UTF-8 or UTF-16. Raise a `UserError` if it has none."
     try:
-        data = path.read_bytes()
+        data = read_plain(path, MAX_TABLE_BYTES)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or 'cannot be read'}; use a CSV file") from None
     try:

@@ -85,7 +85,7 @@ def _architectures_by_task() -> dict[str, list[str]]:
     if missing():
         return dict.fromkeys(TABLE_NAMES, [])
     file = Path(importlib.util.find_spec("transformers").origin).parent / "models/auto/modeling_auto.py"
-    lines = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.Assign)]
+    lines = [n for n in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(n, ast.Assign)]
     found: dict = {t.id: n.value for n in lines for t in n.targets if isinstance(t, ast.Name)}
     return {task: [pair.elts[0].value for pair in found[name].args[0].elts] for task, name in TABLE_NAMES.items()}
 
