@@ -11,9 +11,9 @@ __all__ = ['MAX_SPLIT_ERROR', 'MIN_SPLIT_STEPS', 'MIN_BUSY', 'PASS_SHARE', 'PASS
 import math
 import os
 import statistics
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -111,11 +111,11 @@ def busy_seconds(
         return None
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it writes to stderr when it starts
     with torch.profiler.profile(activities=[activity]) as profile:
-        start = time.perf_counter()
+        start = perf_counter()
         for _ in range(n):
             step()
         synchronize(device)
-        passed = time.perf_counter() - start
+        passed = perf_counter() - start
     events = [e for e in profile.profiler.kineto_results.events() if _is_device_work(e, device.type == "cpu")]
     if not events:
         return None
@@ -170,7 +170,7 @@ def run_passes(
     m: Measurement,  # of the timed part
 ) -> tuple[dict, list[dict]]:  # fields of the record, and findings with codes and numbers
     "Run both passes, outside the timed part."
-    n, start, parts = affordable_steps(m), time.perf_counter(), None
+    n, start, parts = affordable_steps(m), perf_counter(), None
     if not n:
         return dict(passes_s=0.0), []
     tolerance = math.inf if m.throughput_ci95 is None else m.throughput_ci95 / m.throughput  # infinite: nothing to compare with
@@ -179,4 +179,4 @@ def run_passes(
     busy = busy_share(step, device, n, m.duration / m.n_batches)
     found = [parts and split_finding(parts, n, m.step_ms, tolerance), busy_finding(busy, device.type == "cpu")]
     fields = vars(parts) if parts else {}
-    return dict(**fields, busy=busy, passes_s=time.perf_counter() - start), [f for f in found if f]
+    return dict(**fields, busy=busy, passes_s=perf_counter() - start), [f for f in found if f]
