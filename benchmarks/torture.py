@@ -31,7 +31,7 @@ FITS = 100
 TOY = dict(device="cuda", device_name="Toy GPU", pytorch="2.15.0")
 CHILD = """
 import json, sys, time
-def send(**answer): print(json.dumps(answer), flush=True)
+def send(**answer): print(json.dumps(dict(answer, id=question["id"])), flush=True)
 for line in sys.stdin:
     question = json.loads(line)
     if question["do"] == "check":

@@ -7,8 +7,8 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_SOAK_S', 'already_meas
            'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure', 'check_request',
            'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
            'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse', 'carry_out', 'Interrupted',
-           'handle_signals', 'raise_interrupted', 'terminal_closed', 'drop_output', 'end_interrupted', 'check_start',
-           'run']
+           'handle_signals', 'ignore_signal', 'raise_interrupted', 'terminal_closed', 'drop_output', 'end_interrupted',
+           'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
@@ -357,9 +357,13 @@ def handle_signals(handler) -> None:
         signal.signal(signum, handler)
 
 
+def ignore_signal(signum, frame) -> None:
+    "Do nothing. With SIG_IGN in its place, Python would print an error for a signal that has just arrived."
+
+
 def raise_interrupted(signum, frame) -> None:
     "Turn the first signal into an exception, so that everything is ended in order. Ignore the next ones."
-    handle_signals(signal.SIG_IGN)
+    handle_signals(ignore_signal)
     raise Interrupted(signum)
 
 # %% ../../nbs/run/06g_campaign.ipynb #9ec9c144
@@ -432,5 +436,5 @@ def run(
     except ChildGone as gone:
         raise RuntimeError(f"the benchmark process did not start: {gone}") from gone
     finally:
-        handle_signals(signal.SIG_IGN)
+        handle_signals(ignore_signal)
         runner.end()
