@@ -126,8 +126,8 @@ def test_a_bounded_process_that_wants_more_memory_is_out_of_memory(start, tmp_pa
 
 
 def test_the_child_never_loads_wandb(start):
-    code = START.format(folder=".").replace("import main; main()", "import main; from ready_steady_go.training.families import load_family; ")
-    code += "import sys; [load_family(name) for name in ('timm', 'hf', 'lstm')]; print(sorted(m for m in sys.modules if 'wandb' in m))"
+    code = START.format(folder=".").replace("; main()", "; from ready_steady_go.training.families import load_family; import sys; ")
+    code += "[load_family(name) for name in ('timm', 'hf', 'lstm')]; print(sorted(m for m in sys.modules if 'wandb' in m))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "['wandb']\n", done.stderr  # this one is None, which makes an import fail
 

@@ -85,7 +85,8 @@ class Toy:
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 alive = (path / "stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-                if alive and f"RUN_OF_TEST={self.mark}".encode() in (path / "environ").read_bytes().split(b"\0"): found.append(int(path.name))
+                ours = f"RUN_OF_TEST={self.mark}".encode() in (path / "environ").read_bytes().split(b"\0")
+                if alive and ours: found.append(int(path.name))
             except (OSError, IndexError): continue
         return found
 

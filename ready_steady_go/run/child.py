@@ -42,7 +42,7 @@ def _answer_point(bench: Bench, question: dict, send: Callable[[dict], None]) ->
 class Answers:
     "The answers of a bench, which is made for the device of the first question."
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.bench: Bench | None = None
 
     def __call__(
