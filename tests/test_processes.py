@@ -135,7 +135,7 @@ def test_a_signal_while_the_child_starts_ends_everything(signum, tmp_path):
     run.wait_for(run.child)
     run.process.send_signal(signum)
     code, err, found = run.end()
-    assert (code, found) == (SIGNALS[signum], []) and "Traceback" not in err, err
+    assert code == SIGNALS[signum] and found in ([], MEASURED[:1]) and "Traceback" not in err, (code, found, err)
 
 
 def test_signals_one_after_the_other_end_a_run_once(tmp_path):

@@ -49,7 +49,7 @@ def processes_of(
     return found
 
 # %% ../../nbs/box/03bb_process.ipynb #62e4f5ab
-KILLED_WITHIN_S = 1.0
+KILLED_WITHIN_S = 3.0
 
 
 def end_processes(
@@ -57,8 +57,10 @@ def end_processes(
     token: str,
 ) -> None:
     "Kill what is left of a child. A process that cannot be killed is left behind."
-    until = time.monotonic() + KILLED_WITHIN_S
-    while (left := processes_of(session, token)) and time.monotonic() < until:
+    until, quiet = time.monotonic() + KILLED_WITHIN_S, 0
+    while quiet < 2 and time.monotonic() < until:  # twice: while a program starts, it has no environment for a moment
+        left = sorted(processes_of(session, token), reverse=True)  # the watcher, the oldest, comes last
+        quiet = 0 if left else quiet + 1
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)

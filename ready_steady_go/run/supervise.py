@@ -265,8 +265,9 @@ class Child:
         patience_s: float = 5.0,  # see `end_process`
     ) -> int | None:
         "End the child and what it started; return its exit code, or None if it cannot be ended."
-        if not self.ended:
-            self.exit_code, self.ended = end_process(self.process, patience_s, self.token), True
+        with signals_held():
+            if not self.ended:
+                self.exit_code, self.ended = end_process(self.process, patience_s, self.token), True
         return self.exit_code
 
 # %% ../../nbs/run/06c_supervise.ipynb #3558fbbc
@@ -331,10 +332,11 @@ class Runner:
         return make_record(spec, self.machine, outcome=outcome, error=error, **requested)
 
     def end(self) -> None:
-        "End the child, if there is one."
-        child, self.child = self.child, None
-        if child is not None:
-            child.end()
+        "End the child, if there is one. A signal that arrives meanwhile must not leave half of it."
+        with signals_held():
+            child, self.child = self.child, None
+            if child is not None:
+                child.end()
 
 # %% ../../nbs/run/06c_supervise.ipynb #7ab43ca0
 POINT_S, WARMUP_S = 10.0, 5.0  # when to end a point, and its warm-up, before steady state; seconds
