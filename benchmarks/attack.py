@@ -51,8 +51,9 @@ for line in sys.stdin:
         send(event="checked", specs=specs, machine=TOY)
         continue
     spec, ok = question["spec"], question["spec"]["bs"] < 100
-    measured = dict(throughput=100.0, step_ms=10.0, windows=[[10, 100.0]] * 12, steady=True, duration=12.0, n_items=1200,
-                    burst_throughput=101.0, burst_ci95=1.0, sustained_throughput=100.0, sustained_ci95=1.0, soak_s=12.0, flat=True) if ok else {}
+    timed = dict(throughput=100.0, step_ms=10.0, windows=[[10, 100.0]] * 12, steady=True, duration=12.0, n_items=1200)
+    soaked = dict(burst_throughput=101.0, burst_ci95=1.0, sustained_throughput=100.0, sustained_ci95=1.0, soak_s=12.0, flat=True)
+    measured = timed | soaked if ok else {}
     limits = {name: question["limits"].get(name) for name in ("n_seconds", "n_batches", "run_number")}
     send(event="record", record=dict(spec, **TOY, **measured, **limits, outcome="ok" if ok else "oom"))
 """.replace("TOY", repr(TOY))
@@ -430,7 +431,8 @@ def make_files():
         "crlf": row.replace(b"\n", b"\r\n") * 2,
         "table": b"id,gpu,n_gpus,family,model,mode,precision,value,unit\n"
         + b"x,T4,1,timm,resnet50,train,fp16,%s,samples/s\n" % (b"9" * 400),
-        "nan": b"id,gpu,n_gpus,family,model,mode,precision,value,unit\nx,T4,nan,timm,resnet50,train,fp16,nan,it/s\ny,T4,1e309,timm,a,b,c,-inf,ms/step\n",
+        "nan": b"id,gpu,n_gpus,family,model,mode,precision,value,unit\n"
+        + b"x,T4,nan,timm,resnet50,train,fp16,nan,it/s\ny,T4,1e309,timm,a,b,c,-inf,ms/step\n",
         "wide": b"id," * 100_000 + b"\n",
         "quote": b'id,gpu\n"' + b"x" * 300_000,
     }

@@ -188,9 +188,9 @@ def scripted(*answers, then=""):
     script = f"""
 import os, sys, time
 sys.stdin.readline()
-print({json.dumps(dict(event="found", pci="00000000:01:00.0", unused=None))!r}, flush=True)
+print({json.dumps(dict(id=1, event="found", pci="00000000:01:00.0", unused=None))!r}, flush=True)
 sys.stdin.readline()
-for line in {[json.dumps(a) if isinstance(a, dict) else a for a in answers]!r}: print(line, flush=True)
+for line in {[json.dumps(a | dict(id=2)) if isinstance(a, dict) else a for a in answers]!r}: print(line, flush=True)
 {then}
 sys.stdin.read()
 """
@@ -253,11 +253,11 @@ def test_a_box_without_the_repeated_step_is_not_healthy(capsys):
 
 
 ENDS = {
-    "killed": ("os.kill(os.getpid(), 9)", "too little memory"),
+    "killed": ("os.kill(os.getpid(), 9)", "host memory"),
     "segfaults": ("os.kill(os.getpid(), 11)", "SIGSEGV"),
     "exits": ("print('no such kernel', file=sys.stderr); os._exit(3)", "no such kernel"),
     "hangs": ("time.sleep(600)", "no sign of life for 2 s"),
-    "babbles": ("print('Segmentation fault', flush=True); time.sleep(600)", "not JSON"),
+    "babbles": ("print('Segmentation fault', flush=True); time.sleep(600)", "is no answer"),
 }
 
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
 
-from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry_out
+from ready_steady_go.box.process import processes_of
+from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, already_measured, carry_out
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.search import FixedSizes
@@ -18,7 +20,7 @@ from ready_steady_go.store.record import Record
 
 # A family whose model fails at batch size 4, in the way that its name describes.
 FAILING_FAMILY = '''
-import ctypes, os, time
+import ctypes, os, stat, time
 import torch
 from dataclasses import replace
 from ready_steady_go.training.workload import Workload
@@ -30,7 +32,18 @@ def fail(name):
     if name == "killed": os.kill(os.getpid(), 9)
     if name == "hangs": time.sleep(600)
     if name == "greedy": torch.empty(10**15)
+    if name == "wants 20 GB": torch.empty(20 * 10**9, dtype=torch.uint8)
     if name == "cuda": raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    if name == "writes": write_to_pipes(b"loss: 0.3\\n")
+    if name == "imitates": write_to_pipes(b'{"event": "record", "id": 1, "record": {"outcome": "ok"}}\\n')
+    if name == "forks": os.fork()
+    if name == "stops the clocks": time.perf_counter = time.monotonic = time.time = lambda: 0.0
+
+def write_to_pipes(text):
+    for fd in range(3, 100):
+        try:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode): os.write(fd, text)
+        except OSError: continue
 
 def has(name): return True
 def names(): return []
@@ -50,12 +63,17 @@ ENDS = {
     "raises": "failed:RuntimeError",
     "exits": "failed:exit 7",
     "segfaults": "failed:SIGSEGV",
-    "killed": "oom",  # the host takes away a process that uses up its memory; this one trains on the CPU
+    "killed": "failed:SIGKILL",  # not oom: the kernel counts no process that it killed for want of memory
     "hangs": "failed:hang",
     "greedy": "oom",
     "cuda": "oom",
+    "writes": "failed:protocol",
+    "imitates": "failed:protocol",
 }
-START = "import ready_steady_go.training.families as f; f.__path__.append({folder!r}); from ready_steady_go.run.child import main; main()"
+START = (
+    "from ready_steady_go.box.process import begin_child; begin_child(); import ready_steady_go.training.families as f; "
+    "f.__path__.append({folder!r}); from ready_steady_go.run.child import main; main()"
+)
 
 
 @pytest.fixture
@@ -82,6 +100,47 @@ def test_a_failure_has_its_outcome_and_the_rest_is_measured(name, outcome, start
     assert got[2] == "ok" and got[4] == outcome, records[1].error
     assert got[8] == ("skipped:oom at a smaller batch size" if outcome == "oom" else "ok")
     assert records[1].error and records[1].device_name and "\n" not in records[1].error
+
+
+@pytest.mark.parametrize("name", ["forks", "stops the clocks"])
+def test_a_strange_model_is_measured(name, start):
+    "A copy of the process does not answer in its place, and a clock that is patched is not the one that is used."
+    runner = Runner("cpu", start)
+    (spec,) = runner.check([Spec(model=f"failing:{name}")])
+    records = list(run_ladder(spec, FixedSizes([4, 8]), runner, limits=dict(n_seconds=0.2)))
+    child, left = runner.child, processes_of(runner.child.process.pid, runner.child.token)
+    runner.end()
+    assert [r.outcome for r in records] == ["ok", "ok"], [r.error for r in records]
+    assert all(0.2 <= r.duration < 60 for r in records)
+    assert len(left) in (0, 2, 3) and processes_of(child.process.pid, child.token) == []  # none on a system without /proc
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v bounds the memory of a process on Linux")
+def test_a_bounded_process_that_wants_more_memory_is_out_of_memory(start, tmp_path):
+    bounded = 'ulimit -v 16000000; exec "$0" -P -c "$1"'
+    runner = Runner("cpu", lambda: Child(("sh", "-c", bounded, sys.executable, START.format(folder=str(tmp_path)))))
+    (spec,) = runner.check([Spec(model="failing:wants 20 GB")])
+    records = list(run_ladder(spec, FixedSizes([2, 4, 8]), runner, limits=dict(n_batches=3)))
+    runner.end()
+    assert [r.outcome for r in records] == ["ok", "oom", "skipped:oom at a smaller batch size"], [r.error for r in records]
+
+
+def test_the_child_never_loads_wandb(start):
+    code = START.format(folder=".").replace("; main()", "; from ready_steady_go.training.families import load_family; import sys; ")
+    code += "[load_family(name) for name in ('timm', 'hf', 'lstm')]; print(sorted(m for m in sys.modules if 'wandb' in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "['wandb']\n", done.stderr  # this one is None, which makes an import fail
+
+
+def test_a_killed_point_is_tried_again(start, tmp_path):
+    "A batch size that did not fit is not; the kernel's count makes the difference."
+    runner, journal = Runner("cpu", start), Journal(tmp_path / "j.jsonl")
+    (spec,) = runner.check([Spec(model="failing:killed")])
+    for record in run_ladder(spec, FixedSizes([2, 4]), runner, limits=dict(n_batches=3)): journal.append(record)
+    runner.end()
+    assert [r.outcome for r in journal.read()] == ["ok", "failed:SIGKILL"]
+    known = already_measured(journal.read(), spec, runner.machine, dict(n_batches=3))
+    assert [r.bs for r in known] == [2]
 
 
 def test_a_nan_loss_is_no_result(start):

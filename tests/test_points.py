@@ -244,7 +244,7 @@ def test_wandb_that_is_down_or_broken_prints_one_line(package, tmp_path):
 
 def test_a_child_sees_no_key(monkeypatch):
     for name in SECRET_VARIABLES: monkeypatch.setenv(name, KEY)
-    child = Child((sys.executable, "-c", "import json, os; input(); print(json.dumps(dict(event='env', env=dict(os.environ))))"))
+    child = Child((sys.executable, "-c", "import json, os; input(); print(json.dumps(dict(id=1, event='env', env=dict(os.environ))))"))
     answer = child.ask({})
     child.end()
     assert answer["env"] and KEY not in json.dumps(answer)
@@ -264,7 +264,7 @@ from ready_steady_go.run.supervise import Child, Runner
 
 CHILD = '''
 import json, sys, time
-def send(**answer): print(json.dumps(answer), flush=True)
+def send(**answer): print(json.dumps(dict(answer, id=question["id"])), flush=True)
 for line in sys.stdin:
     question = json.loads(line)
     if question["do"] == "check":

@@ -10,12 +10,8 @@ __all__ = ['MATMUL_DTYPES', 'SHORTER_SUMS', 'MATRIX_SIDES', 'CPU_MATRIX_SIDES', 
            'main']
 
 # %% ../../nbs/box/03c_stress.ipynb #2eb1ae2f
-import json
 import os
-import queue
 import re
-import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from .machine import cpu_cores, cpu_wait_share, describe_machine, gpu_count, nvidia_driver, ram_bytes, thread_times
+from .process import answer_questions
 from .sensors import nvml_address
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS
@@ -463,25 +460,7 @@ def answer(
         return dict(event="broke", message=f"{type(error).__name__}: {first}"[:300])
 
 # %% ../../nbs/box/03c_stress.ipynb #70aaa6ed
-def _lines_of_parent() -> Iterator[str]:
-    "Yield the lines of stdin. The process ends when stdin does, even in the middle of a test."
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read():
-        for line in sys.stdin:
-            lines.put(line)
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        yield lines.get()
-
-
 def main() -> None:
-    "Answer the parent's questions on stdout; everything else that is printed goes to stderr."
+    "Answer the parent's questions."
     os.environ.setdefault(*CUBLAS_WORKSPACE)  # before cuBLAS starts
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    send = lambda line: print(json.dumps(line), file=answers, flush=True)
-    for line in _lines_of_parent():
-        send(answer(json.loads(line), send))
+    answer_questions(answer)

@@ -14,7 +14,6 @@ __all__ = ['ALL_SOURCES', 'STRESS_COMMAND', 'MIN_PEAK_SHARE', 'MIN_PEAK_SHARE_AT
 # %% ../../nbs/commands/08_doctor.ipynb #6838af8b
 import json
 import os
-import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from .. import __version__
 from ..box import sensors
 from ..box.machine import CGROUP_ROOT, as_gib, read_text
 from ..box.price import Price, find_price
+from ..box.process import child_command
 from ..box.requirements import Rule, check_rule, parse_rules, version_numbers
 from ..run.screen import Screen
 from ..run.supervise import BEAT_TIMEOUT_S, FIRST_BEAT_TIMEOUT_S, Child, ChildGone
@@ -79,13 +79,10 @@ class GpuReadings:
 
 # %% ../../nbs/commands/08_doctor.ipynb #ff98cf77
 def died(
-    outcome: str,  # as of `ChildGone`
     words: str,  # the child's last words
     phase: str,  # the test that it ran
 ) -> dict:  # a finding
     "Return the finding that the child ended too early, with the likely cause."
-    if outcome == "failed:SIGKILL":
-        words += ", most likely because the host had too little memory"
     if "No module named" in words:
         words += " (pip install torch torchvision)"
     return finding("died", phase=phase, error=words)
@@ -127,7 +124,7 @@ class Examination:
         if answer.get("no_kernels"):
             self.findings.append(finding("no_kernels", why=answer["no_kernels"]))
         if answer["event"] == "broke":
-            self.findings.append(died("failed", answer["message"], self.phase))
+            self.findings.append(died(answer["message"], self.phase))
 
     @property
     def device_name(self) -> str | None:
@@ -143,7 +140,7 @@ class Examination:
             self.findings += self.sources.health(*facts, sheet.boost if sheet else None)
 
 # %% ../../nbs/commands/08_doctor.ipynb #33e19132
-STRESS_COMMAND = (sys.executable, "-P", "-c", "from ready_steady_go.box.stress import main; main()")
+STRESS_COMMAND = child_command("ready_steady_go.box.stress")
 
 
 def examine(
@@ -161,9 +158,7 @@ def examine(
         seen.find(child, device)
         seen.load(child, device, seconds, silent_s)
     except ChildGone as gone:
-        seen.findings.append(died(gone.outcome, str(gone), seen.phase))
-    except ValueError:
-        seen.findings.append(died("failed", "its answer is not JSON", seen.phase))
+        seen.findings.append(died(str(gone), seen.phase))
     finally:
         child.end()
     seen.finish()

@@ -147,7 +147,7 @@ def suite_command(
     listing: bool,  # only list, do not run
     typed: dict[str, Any],  # field of `RunOptions`: its text
     began: float,  # `time.monotonic()` when the budget began to run
-) -> int:  # exit code: 0 everything was measured, 1 something failed or was skipped, 130 and 143 interrupted
+) -> int:  # exit code: 0 everything was measured, 1 something failed or was skipped, 129, 130 and 143 interrupted
     "Run a suite, or list the suites. Raise a `UserError` for a mistake."
     if listing:
         return list_suites(name, bool(typed.get("json")))

@@ -7,10 +7,13 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_SOAK_S', 'already_meas
            'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure', 'check_request',
            'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'soak_best', 'ladder_records',
            'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse', 'carry_out', 'Interrupted',
-           'raise_interrupted', 'handle_signals', 'check_start', 'run']
+           'handle_signals', 'ignore_signal', 'raise_interrupted', 'terminal_closed', 'drop_output', 'end_interrupted',
+           'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
+import errno
 import importlib.util
+import os
 import signal
 import threading
 import time
@@ -23,7 +26,7 @@ from ..box.price import Price, find_price
 from .request import REFUSED, Request, new_search
 from .screen import Screen, best_record
 from .search import FixedSizes, Search
-from .supervise import ChildGone, Runner, run_ladder, run_soak
+from .supervise import ENDING_SIGNALS, ChildGone, Runner, run_ladder, run_soak
 from .watch import GpuWatch, with_price
 from ..spec.errors import UserError
 from ..spec.options import RunOptions
@@ -348,15 +351,50 @@ class Interrupted(BaseException):
     "A signal that ends the run. Its argument is the signal's number."
 
 
+def handle_signals(handler) -> None:
+    "Set the handler of the signals that end a run."
+    for signum in ENDING_SIGNALS:
+        signal.signal(signum, handler)
+
+
+def ignore_signal(signum, frame) -> None:
+    "Do nothing. With SIG_IGN in its place, Python would print an error for a signal that has just arrived."
+
+
 def raise_interrupted(signum, frame) -> None:
-    "Turn a signal into an exception, so that everything is ended in order."
+    "Turn the first signal into an exception, so that everything is ended in order. Ignore the next ones."
+    handle_signals(ignore_signal)
     raise Interrupted(signum)
 
+# %% ../../nbs/run/06g_campaign.ipynb #9ec9c144
+def terminal_closed(
+    outputs: tuple[int, ...] = (1, 2),  # file descriptors
+) -> bool:
+    "Return True if one of the outputs is a terminal that was closed."
+    for fd in outputs:
+        try:
+            os.write(fd, b"")
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return True
+    return False
 
-def handle_signals(handler) -> None:
-    "Set the handler of SIGINT and SIGTERM."
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, handler)
+
+def drop_output() -> None:
+    "Send all further output to nowhere, so that Python's last flush does not fail."
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in 1, 2:
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+
+
+def end_interrupted(screen: Screen, signum: int) -> int:
+    "Show the results so far, if there is still a terminal or a pipe, and return the exit code."
+    try:
+        screen.end()
+    except OSError:
+        drop_output()
+    return 128 + signum
 
 # %% ../../nbs/run/06g_campaign.ipynb #0a97ccf0
 def check_start(journal: Journal) -> None:
@@ -378,7 +416,7 @@ def run(
     runner: Runner | None = None,  # None: a child on the requested device
     journal: Journal | None = None,  # None: the file of --out
     collected: Collected | None = None,  # receives the records
-) -> int:  # exit code: 0 everything was measured, 1 something failed, 130 and 143 interrupted
+) -> int:  # exit code: 0 everything was measured, 1 something failed, 129, 130 and 143 interrupted
     "Carry out requests, and end everything in order even if a signal or an error interrupts."
     options = requests[0].options
     journal = journal or Journal(options.out)
@@ -389,10 +427,14 @@ def run(
         campaign = Campaign(screen, runner, journal, PriceLookup(options.usd_per_hour))
         return carry_out(requests, campaign, began, collected or Collected())
     except Interrupted as stop:
-        screen.end()
-        return 128 + stop.args[0]
+        return end_interrupted(screen, stop.args[0])
+    except OSError:
+        if not terminal_closed():
+            raise
+        drop_output()
+        return 128 + signal.SIGHUP
     except ChildGone as gone:
         raise RuntimeError(f"the benchmark process did not start: {gone}") from gone
     finally:
-        handle_signals(signal.SIG_IGN)
+        handle_signals(ignore_signal)
         runner.end()

@@ -12,12 +12,12 @@ __all__ = ['MAX_SPLIT_ERROR', 'MIN_SPLIT_STEPS', 'SEGMENT_OPS', 'SLEEP_CYCLES', 
 import math
 import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -116,11 +116,11 @@ def busy_seconds(
         return None
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it writes to stderr when it starts
     with torch.profiler.profile(activities=[activity]) as profile:
-        start = time.perf_counter()
+        start = perf_counter()
         for _ in range(n):
             step()
         synchronize(device)
-        passed = time.perf_counter() - start
+        passed = perf_counter() - start
     events = [e for e in profile.profiler.kineto_results.events() if _is_device_work(e, device.type == "cpu")]
     if not events:
         return None
@@ -193,13 +193,13 @@ MAX_QUEUED_STEPS = 3  # device time hardly varies
 
 def _longest_segment(step, device: torch.device, every: int | None) -> float:
     "Return the host seconds that the longest segment of a step takes to queue."
-    longest, start = 0.0, time.perf_counter()
+    longest, start = 0.0, perf_counter()
 
     def cut():
         nonlocal longest, start
-        longest = max(longest, time.perf_counter() - start)
+        longest = max(longest, perf_counter() - start)
         synchronize(device)
-        start = time.perf_counter()
+        start = perf_counter()
 
     synchronize(device)
     run_in_segments(step, 1, cut, every)
@@ -224,11 +224,11 @@ def queued_seconds(
     n: int,  # steps
 ) -> float | None:  # per step; None if the host waits for the device, or is too slow
     "Return the device time of a step that never waits for its host."
-    clock, sleep, start = EventClock(device), torch_module(device.type)._sleep, time.perf_counter()
+    clock, sleep, start = EventClock(device), torch_module(device.type)._sleep, perf_counter()
     every = SEGMENT_OPS if _is_eager(step) else None
     cycle_s, host_s = _cycle_seconds(clock, sleep), 2 * _longest_segment(step, device, every) + 1e-3
     for _ in range(MAX_TRIES):
-        if host_s > MAX_SLEEP_S or time.perf_counter() - start > MAX_TRIES_S:
+        if host_s > MAX_SLEEP_S or perf_counter() - start > MAX_TRIES_S:
             break
         queue = _Queue(clock, partial(sleep, int(host_s / cycle_s)))
         run_in_segments(step, n, queue.cut, every)
@@ -314,7 +314,7 @@ def run_passes(
     m: Measurement,  # of the timed part
 ) -> tuple[dict, list[dict]]:  # fields of the record, and findings with codes and numbers
     "Run the passes, outside the timed part."
-    n, start, parts = affordable_steps(m), time.perf_counter(), None
+    n, start, parts = affordable_steps(m), perf_counter(), None
     if not n:
         return dict(passes_s=0.0), []
     tolerance = math.inf if m.throughput_ci95 is None else m.throughput_ci95 / m.throughput  # infinite: nothing to compare with
@@ -324,4 +324,4 @@ def run_passes(
     busy = None if waits else busy_share(step, device, n, m.duration / m.n_batches)  # a step that waits cannot be queued ahead
     found = [parts and split_finding(parts, n, m.step_ms, tolerance), waits_finding(waits), busy_finding(busy, device.type == "cpu")]
     fields = vars(parts) if parts else {}
-    return dict(**fields, busy=busy, passes_s=time.perf_counter() - start), [f for f in found if f]
+    return dict(**fields, busy=busy, passes_s=perf_counter() - start), [f for f in found if f]

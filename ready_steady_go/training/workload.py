@@ -7,9 +7,9 @@ __all__ = ['OPTIMIZER_CLASSES', 'AUTOCAST_DTYPES', 'STEP_CLASSES', 'Workload', '
            'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'nonfinite_finding']
 
 # %% ../../nbs/training/01_workload.ipynb #d8e69a8a
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 
 import torch
 from torch import Tensor, nn
@@ -192,11 +192,11 @@ def nonfinite_finding(
     "Return a finding if the steps did not train, else None. Waits for the device: never call it in a timed region."
     if what := nonfinite_clause(step):
         return dict(code="nonfinite", what=what)
-    until = time.monotonic() + limit_s
+    until = monotonic() + limit_s
     while step.learns and _last_step_was_skipped(step):
         if step.scaler.get_scale() < 1:
             return dict(code="nonfinite", what="a gradient is not finite at any scale")
-        if time.monotonic() > until:
+        if monotonic() > until:
             return dict(code="scale_unsettled")
         step()
     return None
