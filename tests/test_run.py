@@ -39,7 +39,7 @@ def test_a_table_and_a_journal(tmp_path):
     assert [int(bs) for bs, *_ in rows] == [2, 4]
     kept = records(tmp_path)
     assert [(r.bs, r.n_items, r.outcome, r.n_batches, r.size) for r in kept] == [(2, 6, "ok", 3, 160), (4, 12, "ok", 3, 160)]
-    assert "* test_resnet fp32:" in done.stdout
+    assert "* test_resnet fp32, 160 px:" in done.stdout
     assert len({r.key for r in kept}) == 1 and len({r.id for r in kept}) == 2
     for r in kept:
         assert r.throughput == pytest.approx(r.n_items / r.duration, rel=1e-5)
@@ -89,7 +89,7 @@ def test_an_interrupted_run_keeps_what_it_has(signum, code, tmp_path):
     run.send_signal(signum)
     out, err = run.communicate(timeout=200)
     assert (run.returncode, [r.bs for r in records(tmp_path)]) == (code, [2, 4]), err
-    assert "* test_resnet fp32:" in out and "Traceback" not in err
+    assert "* test_resnet fp32, 160 px:" in out and "Traceback" not in err
     assert children_of(run.pid) == []
 
 
