@@ -319,7 +319,7 @@ class Bench:
         check_precision(spec.precision, self.device)
         complete = resolve(spec)
         check_options(complete, self.device)
-        return with_fused(complete, self.device) if spec.fused is None else complete
+        return complete
 
     def point(
         self,
@@ -336,6 +336,7 @@ class Bench:
         "Return the record of one point, whatever happens. Raise a `UserError` only for what `check` should have refused."
         requested: dict = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number, soak=soak)
         self.ambiguous = False
+        spec = with_fused(spec, self.device)
         try:
             return self._measure(spec, requested, dict(limit_s=limit_s, warmup_limit_s=warmup_limit_s), brief, progress)
         except UserError:

@@ -262,8 +262,8 @@ def needs_fused(spec: SpecFields) -> bool:
 
 
 def usual_fused(spec: SpecFields) -> bool:
-    "Return True where training is fused without asking: in FP16, and on every NVIDIA GPU, which a record knows by its driver."
-    on_cuda = getattr(spec, "driver", None) is not None and spec.optimizer in (None, *FUSED)
+    "Return True where training is fused without asking: in FP16, and on CUDA, which a record knows by its device."
+    on_cuda = str(getattr(spec, "device", None)).startswith("cuda") and spec.optimizer in (None, *FUSED)
     return needs_fused(spec) or (spec.mode == "train" and on_cuda)
 
 # %% ../../nbs/spec/00b_options.ipynb #bb9f4fd0

@@ -23,7 +23,7 @@ from ..box.machine import Machine
 from ..spec.checks import LARGEST, RowChecker, WrongField, field_rules
 from ..spec.errors import UserError
 from ..spec.foreign import clean_text
-from ..spec.options import SpecFields, needs_fused, options_of
+from ..spec.options import SpecFields, options_of, usual_fused
 from ..spec.spec import Spec
 from ..timing.measure import Measurement
 
@@ -206,7 +206,7 @@ def _hash(value: Any) -> str:
 def _settings(record: Record) -> dict[str, Any]:
     "Return everything that was asked for, besides batch size and seed; no default is in it."
     spec = {f.name: getattr(record, f.name) for f in fields(SpecFields) if f.name not in NOT_A_SETTING}
-    defaults = NOT_IN_KEY | dict(fused=needs_fused(record))
+    defaults = NOT_IN_KEY | dict(fused=usual_fused(record))
     return {name: value for name, value in spec.items() if value is not None and value != defaults.get(name)}
 
 

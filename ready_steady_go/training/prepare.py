@@ -244,15 +244,16 @@ def check_options(
 
 # %% ../../nbs/training/01f_prepare.ipynb #87edc98d
 def with_fused(
-    spec: Spec,  # from `families.resolve`, without a typed `fused`
+    spec: Spec,  # from `families.resolve`
     device: torch.device,
 ) -> Spec:
-    "Return the spec with a fused optimizer if the device is a CUDA GPU and this torch has one."
-    ours = spec.family in family_names() and spec.optimizer in FUSED
-    if device.type != "cuda" or spec.mode != "train" or not ours:
+    "Return the spec with its form of the optimizer: fused if asked for, and on a CUDA GPU if this torch has it."
+    if spec.fused is not None or spec.mode != "train":
         return spec
+    if device.type != "cuda" or spec.family not in family_names() or spec.optimizer not in FUSED:
+        return replace(spec, fused=False)
     try:
         _check_fused(spec.optimizer, device)
     except UserError:
-        return spec
+        return replace(spec, fused=False)
     return replace(spec, fused=True)

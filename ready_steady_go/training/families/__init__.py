@@ -157,7 +157,7 @@ def _with_optimizer(
     name, needed = spec.optimizer or default, needs_fused(spec)
     if needed and name not in (None, *FUSED):
         raise UserError(f"--optimizer {name}: it has no fused form, which FP16 needs; use --bf16, or one of {', '.join(FUSED)}")
-    fused = needed or bool(spec.fused) if spec.mode == "train" else None
+    fused = (needed or spec.fused) if spec.mode == "train" else None
     return replace(spec, optimizer=name, fused=fused)
 
 # %% ../../../nbs/training/01a_families.ipynb #30089d06
