@@ -20,6 +20,7 @@ from ..box.price import Price
 from ..spec.spec import Spec
 from ..store.record import Record, plus_minus, to_line
 from ..truth.findings import worst_first
+from ..truth.guard import TOLERANCE
 
 # %% ../../nbs/run/06f_screen.ipynb #f9855aec
 def as_ms(
@@ -123,7 +124,9 @@ def details(
     r: Record,
 ) -> list[str]:  # lines of at most `TABLE_WIDTH` columns
     "Return what else is known of the best point."
-    shares = {"of the data sheet's peak (MFU)": r.mfu, "of this box's matmul throughput": r.ceiling_share, "busy": r.busy}
+    by_winograd = r.precision == "fp32" and (r.mfu or 0) > TOLERANCE and not any(f["code"] == "over_peak" for f in r.findings or [])
+    counted = "; Winograd's convolutions multiply less than is counted" if by_winograd else ""
+    shares = {f"of the data sheet's peak (MFU{counted})": r.mfu, "of this box's matmul throughput": r.ceiling_share, "busy": r.busy}
     parts = [
         None if r.usd_per_msample is None else f"${dollars(r.usd_per_msample)} for a million samples",
         *(None if share is None else f"{share:.0%} {words}" for words, share in shares.items()),
