@@ -1,6 +1,6 @@
 """Does rsg work on this GPU, and are its numbers true? The acceptance plan, in three parts of at most nine minutes on an H100.
 
-    python benchmarks/gpu.py --part 1        the device, the main job, a plain loop
+    python benchmarks/gpu.py --part 1        the device, the main job, a plain loop, faults
     python benchmarks/gpu.py --part 2        other models and options
     python benchmarks/gpu.py --part 3        ten processes, the whole ladder, the end of the memory, heat
     python benchmarks/gpu.py --list          the checks and their bands
@@ -10,8 +10,9 @@ Each check measures some values, and each value has a band. A band is published,
 without a source it must hold on every device. Prints a table; the last line is one JSON object. Both are kept in
 --out (default: benchmarks/results), together with a journal of all records that rsg made, after each check.
 
-When the minutes are over, the remaining checks are skipped, and the table names them. A value without a band is `noted`. A check
-that this device cannot run, or a band of another card, reads `not on this device`. Exit code 1: a band was missed or a check failed.
+When the minutes are over, the remaining checks are skipped, and the table names them; --checks NAMES runs only some. A value
+without a band is `noted`. A check that this device cannot run, or a band of another card, reads `not on this device`.
+Exit code 1: a band was missed or a check failed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"Part 1: the device, the main job, and the plain loop."
+"Part 1: the device, the main job, the plain loop, and what a GPU refuses."
 
 import importlib.util
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ready_steady_go.truth.peaks import find_card
 
-from .checks import NOT_HERE, Check, least, most, none, on_h100, ratio, yes
+from .checks import NOT_HERE, Check, exactly, least, most, none, on_h100, ratio, yes
+from .faults import broken_model, devices, tf32_override
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUITE = 'about = "short form"\nmodel = ["test_vit"]\n[[run]]\nprecision = "fp32"\nbs = "2,4"\n'  # in place of a real suite
@@ -23,7 +24,7 @@ def relative_change(a, b): return abs(a - b) / max(a, b)
 
 
 def device(plan):
-    "Is there a kernel for the GPU in torch, and a data sheet?"
+    "Look for kernels of this GPU in torch, for its data sheet, and for its sensors."
     major = str(plan.facts["capability"][0])
     built = any(arch.split("_")[-1].rstrip("af")[:-1] == major for arch in plan.facts["archs"])
     with plan.session() as session: record = session.point(4, model="test_vit", precision="fp32")
@@ -88,7 +89,7 @@ def first_timed_s(run):
 
 def main_job(plan):
     "Search the best batch size of ResNet-50."
-    search = plan.pick((), ("--search-until", 32, "--budget", 10))
+    search = plan.pick((), ("--search-until", 32, "--budget", 30))
     run = plan.rsg("--model", plan.pick("resnet50", "test_vit"), f"--{plan.half}", *search)
     best = run.best
     plan.best_bs = best.bs
@@ -139,7 +140,7 @@ def against_plain(full, small, bs):
 
 
 def tuning(plan):
-    "What a plain loop loses without cuDNN's autotuning."
+    "Compare a plain loop without cuDNN's autotuning with one that has it."
     about = dict(model=plan.pick("timm:resnet50", "timm:test_resnet"), precision=plan.half, bs=plan.pick(256, 4))
     rates = []
     for tune in (True, False):
@@ -197,8 +198,14 @@ PART1 = [
     Check("layout", 1, 30, layout, {
         "channels_last, samples/s": on_h100(2200, 3400, "estimate"), "channels_last / nchw": ratio(1.15, 1.6, "estimate"),
     }),
-    Check("plain loop, resnet50", 1, 40, against_plain(RESNET, SMALL, 256), {"rsg / plain loop": ratio(0.985, 1.015)}),
-    Check("autotuning", 1, 40, tuning, {"autotuning off / on": ratio(0.97, 1.03, "estimate")}),
-    Check("suite quick", 1, 110, suite("quick", 90), SUITE_BANDS),
+    Check("plain loop resnet50", 1, 40, against_plain(RESNET, SMALL, 256), {"rsg / plain loop": ratio(0.985, 1.015)}),
+    Check("autotuning", 1, 35, tuning, {"autotuning off / on": ratio(0.97, 1.03, "estimate")}),
+    Check("suite quick", 1, 100, suite("quick", 90), SUITE_BANDS),
+    Check("numbers of devices", 1, 30, devices, {
+        "exit code of cuda:0": none(), "with CUDA_VISIBLE_DEVICES=0": none(), "exit code of a missing device": exactly(2),
+        "lines about it": exactly(1),
+    }, "cuda"),
+    Check("broken model", 1, 25, broken_model, {"the broken model failed": yes(), "the next one has a result": yes()}, "real"),
+    Check("TF32 by the environment", 1, 25, tf32_override, {"with / without override": ratio(0.98, 1.02)}, "cuda"),
     Check("tests", 1, 90, tests, {"failed": none(), "skipped for want of a GPU": none()}, "real"),
 ]  # fmt: skip
