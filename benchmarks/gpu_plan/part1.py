@@ -27,7 +27,7 @@ def device(plan):
     "Look for kernels of this GPU in torch, for its data sheet, and for its sensors."
     major = str(plan.facts["capability"][0])
     built = any(arch.split("_")[-1].rstrip("af")[:-1] == major for arch in plan.facts["archs"])
-    with plan.session() as session: record = session.point(4, model="test_vit", precision="fp32")
+    record = plan.rsg("--model", "test_vit", "--fp32", "--bs", 4, "--n-seconds", plan.pick(3, 0.3)).best
     known = NOT_HERE if plan.fake else int(find_card(plan.facts["device_name"]) is not None)
     sensors = NOT_HERE if plan.fake else int(None not in (record.pci_id, record.power_limit_w, record.sm_clock_max_mhz))
     return {"kernels for this GPU in torch": int(built), "peak known from a data sheet": known, "sensors in a record": sensors}
@@ -82,7 +82,7 @@ def memory_lines(plan, records):
 
 def first_timed_s(run):
     "Return the seconds from the command to the first timed step."
-    r = run.records[0]
+    r = next(r for r in run.records if r.ok)
     ended = datetime.fromisoformat(r.time).timestamp() - (r.passes_s or 0)
     return ended - sum(ms for _, ms in r.windows) / 1e3 - run.began
 
@@ -94,7 +94,8 @@ def main_job(plan):
     best = run.best
     plan.best_bs = best.bs
     return {
-        "exit code": run.code, "best batch size": best.bs, "best, samples/s": best.throughput, "busy at the best": best.busy or NOT_HERE,
+        "exit code": run.code, "best batch size": best.bs, "best, samples/s": best.throughput,
+        "busy at the best": best.busy if plan.has("gpu") else NOT_HERE,
         "steady": int(bool(best.steady)), "plausible": int(best.plausible is not False), "findings": len(best.findings or []),
         "batch sizes tried": len(run.records), "seconds": run.seconds, "seconds to the first timed step": first_timed_s(run),
     } | memory_lines(plan, run.records)  # fmt: skip
@@ -110,9 +111,8 @@ MAIN_JOB = {
 
 def layout(plan):
     "Compare channels_last with NCHW at the best batch size."
-    bs, point = plan.best_bs or plan.pick(256, 4), dict(model=plan.pick("resnet50", "test_resnet"), precision=plan.half)
-    with plan.session() as session: records = [session.point(bs, layout=name, **point) for name in ("nchw", "channels_last")]
-    nchw, last = [r.throughput for r in records]
+    bs, point = plan.best_bs or plan.size(256, 4), dict(model=plan.pick("resnet50", "test_resnet"), precision=plan.half)
+    with plan.session() as session: nchw, last = (session.rate(bs, layout=name, **point) for name in ("nchw", "channels_last"))
     return {"channels_last, samples/s": last, "channels_last / nchw": last / nchw}
 
 
@@ -120,7 +120,7 @@ def in_turns(plan, session, bs, loop, **spec):
     "Return rsg's throughput divided by the loop's; both have two turns."
     ours, plain = [], []
     for of_rsg in (True, False, False, True):
-        if of_rsg: ours.append(session.point(bs, **spec).throughput)
+        if of_rsg: ours.append(session.rate(bs, **spec))
         else: plain.append(loop())
     return statistics.fmean(ours) / statistics.fmean(plain)
 
@@ -130,8 +130,8 @@ def against_plain(full, small, bs):
 
     def run(plan):
         case = dict(plan.pick(full, small))
-        loop, size = case.pop("loop"), plan.pick(bs, 4)
-        case["precision"] = case["precision"] if plan.cuda else "fp32"
+        loop, size = case.pop("loop"), plan.size(bs, 4)
+        case["precision"] = dict(fp16=plan.half, bf16=plan.bf16)[case["precision"]]
         about = dict(bs=size, precision=case["precision"], **loop)
         with plan.plain(**about) as plain, plan.session() as session: ratio = in_turns(plan, session, size, plain, **case)
         return {"rsg / plain loop": ratio}
@@ -141,7 +141,7 @@ def against_plain(full, small, bs):
 
 def tuning(plan):
     "Compare a plain loop without cuDNN's autotuning with one that has it."
-    about = dict(model=plan.pick("timm:resnet50", "timm:test_resnet"), precision=plan.half, bs=plan.pick(256, 4))
+    about = dict(model=plan.pick("timm:resnet50", "timm:test_resnet"), precision=plan.half, bs=plan.size(256, 4))
     rates = []
     for tune in (True, False):
         with plan.plain(tune=tune, **about) as loop: rates.append(loop())
@@ -175,7 +175,8 @@ SUITE_BANDS = {
 def tests(plan):
     "Run the tests that need a GPU."
     folder = REPOSITORY / "tests"
-    if not (importlib.util.find_spec("pytest") and folder.exists()): return {"failed": NOT_HERE, "skipped for want of a GPU": NOT_HERE}
+    able = all(map(importlib.util.find_spec, ("pytest", "xdist")))
+    if not (able and folder.exists()): return {"failed": NOT_HERE, "skipped for want of a GPU": NOT_HERE}
     files = [folder / "test_transfers.py", folder / "test_step_options.py"]
     chosen = plan.pick("gpu or graph or transfers", "gpu_never")
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-rs", "-p", "no:cacheprovider", *files, "-k", chosen]

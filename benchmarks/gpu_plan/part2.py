@@ -17,23 +17,24 @@ def share_ok(records): return sum(r.ok for r in records) / len(records)
 def after_others(plan):
     "Measure a size after three others in the same process, and alone."
     spec, sizes = dict(model=plan.pick("resnet18", "test_vit"), precision=plan.half), plan.pick((8, 16, 32, 64), (2, 4))
-    with plan.session() as session: after = [session.point(bs, **spec) for bs in sizes][-1]
-    with plan.session() as session: alone = session.point(sizes[-1], **spec)
-    return {"after others / alone": after.throughput / alone.throughput}
+    with plan.session() as session: after = [session.rate(bs, **spec) for bs in sizes][-1]
+    with plan.session() as session: alone = session.rate(sizes[-1], **spec)
+    return {"after others / alone": after / alone}
 
 
 def eager_and(plan, session, **option):
-    "Return the throughput with an option divided by that without, and whether both are results."
+    "Return the throughput with an option divided by that without."
     spec = dict(model=plan.pick("resnet18", "test_vit"), precision=option.pop("precision", plan.half))
-    eager, other = session.point(8, **spec), session.point(8, **spec, **option)
-    if not (eager.ok and other.ok): raise RuntimeError(eager.error or other.error)
-    return other.throughput / eager.throughput
+    eager = session.rate(8, **spec)
+    return session.rate(8, **spec, **option) / eager
 
 
 def graphs(plan):
     "Compare CUDA graphs with eager steps."
+    found = {"bf16, graph / eager": NOT_HERE}
     with plan.session() as session:
-        return {f"{p}, graph / eager": eager_and(plan, session, precision=p, cuda_graph=True) for p in ("fp16", "bf16")}
+        for p in {"fp16", plan.bf16}: found[f"{p}, graph / eager"] = eager_and(plan, session, precision=p, cuda_graph=True)
+    return found
 
 
 def compiled(plan):
@@ -43,8 +44,8 @@ def compiled(plan):
 
 def winograd(plan):
     "Measure FP32 convolutions, which may need fewer operations than are counted and must be a result nevertheless."
-    with plan.session() as session:
-        records = [session.point(bs, model=plan.pick("vgg19", "test_resnet"), precision="fp32") for bs in plan.pick((64, 128), (2, 4))]
+    spec, sizes = dict(model=plan.pick("vgg19", "test_resnet"), precision="fp32"), (plan.size(64, 2), plan.size(128, 4))
+    with plan.session() as session: records = [session.point(bs, **spec) for bs in sizes]
     top, here = max(r.model_tflops or 0 for r in records), not plan.fake and peak(plan.facts["device_name"], "fp32")
     share, on_a100 = top / here if here else NOT_HERE, top / peak("NVIDIA A100-SXM4-80GB", "fp32")
     return {"share of points with a result": share_ok(records), "share of the FP32 peak": share, "share of an A100's": on_a100}
@@ -57,9 +58,10 @@ def host_waits(plan):
     "Count the transformers whose step waits for the host."
     small = plan.pick({}, dict(layers=1, seq_len=16))
     with plan.session() as session:
-        records = [session.point(plan.pick(32, 2), model=f"hf:{name}", precision=plan.bf16, **small) for name in plan.pick(TEXT, TEXT[:2])]
+        records = [session.point(plan.size(32, 2), model=f"hf:{name}", precision=plan.bf16, **small) for name in plan.pick(TEXT, TEXT[:2])]
     waiting = sum(f["code"] == "host_waits" for r in records for f in r.findings or [])
-    return {"share of models with a result": share_ok(records), "models that wait": waiting if plan.cuda else NOT_HERE}
+    sound = sum(not r.failed for r in records) / len(records)  # a small GPU may have no room for the largest
+    return {"share of models that did not fail": sound, "models that wait": waiting if plan.cuda else NOT_HERE}
 
 
 WARNINGS = """
@@ -79,9 +81,9 @@ print(json.dumps(dict(outcome=record.outcome, mfu=record.mfu, contiguous=sum("co
 def lstm(plan):
     "Count warnings that an LSTM's weights are not one block of memory, in every precision."
     found = {"warnings about weights": 0, "precisions with a result": 0, "mfu in half precision": NOT_HERE}
-    precisions = (plan.half, "fp32", "bf16") if plan.cuda else ("fp32",)
+    precisions = {plan.half, plan.bf16, "fp32"}
     for precision in precisions:
-        question = json.dumps([plan.device, plan.pick(128, 2), dict(precision=precision) | plan.pick({}, dict(seq_len=8, vocab=100))])
+        question = json.dumps([plan.device, plan.size(128, 2), dict(precision=precision) | plan.pick({}, dict(seq_len=8, vocab=100))])
         command = [sys.executable, "-c", WARNINGS, question]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ, cwd=plan.folder, check=True)
         answer = json.loads(done.stdout.splitlines()[-1])
@@ -97,15 +99,15 @@ def inference(plan):
     about = dict(model="hf:bert", precision=plan.half, mode="infer", half=True) | plan.pick({}, dict(layers=1, seq_len=16))
     with plan.session() as session:
         for bs in (1, 8, 64):
-            size = plan.pick(bs, min(bs, 2))
+            size = plan.size(bs, 2) if bs > 8 else bs
             with plan.plain(bs=size, **about) as loop: plain = loop()
-            found[f"batch size {bs}, rsg / plain"] = session.point(size, **spec).throughput / plain
+            found[f"batch size {bs}, rsg / plain"] = session.rate(size, **spec) / plain
     return found
 
 
 def fused(plan):
     "Compare the fused AdamW, which is the default, with the unfused one."
-    spec = dict(model="hf:roberta-base", precision="bf16", optimizer="adamw") | plan.pick({}, dict(layers=1, seq_len=16))
+    spec = dict(model="hf:roberta-base", precision=plan.bf16, optimizer="adamw") | plan.pick({}, dict(layers=1, seq_len=16))
     with plan.session() as session: default, unfused = session.point(8, **spec), session.point(8, fused=False, **spec)
     return {"fused by default": int(default.fused is True), "fused / unfused": default.throughput / unfused.throughput}
 
@@ -128,7 +130,7 @@ PART2 = [
     Check("vgg19 in FP32", 2, 30, winograd, {
         "share of points with a result": yes(), "share of the FP32 peak": most(1.3), "share of an A100's": None,
     }),
-    Check("waits in transformers", 2, 70, host_waits, {"share of models with a result": yes(), "models that wait": none()}),
+    Check("waits in transformers", 2, 70, host_waits, {"share of models that did not fail": yes(), "models that wait": none()}),
     Check("LSTM", 2, 45, lstm, {
         "warnings about weights": none(), "precisions with a result": ratio(0.99, 1.01, short=None),
         "mfu in half precision": on_h100(0.2, 0.5, "estimate"),

@@ -27,7 +27,7 @@ def processes(plan):
     "Measure the same point in ten processes."
     points, spec = [], dict(model=plan.pick("resnet50", "test_vit"), precision=plan.half)
     for _ in range(plan.pick(10, 2)):
-        with plan.session() as session: record = session.point(plan.pick(256, 4), steady=not plan.short, **spec)
+        with plan.session() as session: record = session.point(plan.size(256, 4), steady=not plan.short, **spec)
         points.append((record.throughput, record.throughput_ci95 or 0.0))  # a single window has no interval
     rates, halves = zip(*points)
     return {
@@ -61,7 +61,7 @@ def ladder(plan):
 
 def soak(plan):
     "Load the GPU for a minute."
-    args = ("--model", plan.pick("resnet50", "test_vit"), f"--{plan.half}", "--bs", plan.pick(256, 4), "--soak", plan.pick(60, 6))
+    args = ("--model", plan.pick("resnet50", "test_vit"), f"--{plan.half}", "--bs", plan.size(256, 4), "--soak", plan.pick(60, 6))
     run = plan.rsg(*args, *plan.pick((), ("--n-seconds", 0.3)))
     (r,) = [r for r in run.records if r.soak]
     watts = NOT_HERE

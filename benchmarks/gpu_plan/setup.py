@@ -3,6 +3,7 @@
 import ctypes
 import datetime
 import json
+import math
 import os
 import subprocess
 import sys
@@ -97,6 +98,12 @@ class Session:
         self.plan.keep([record])
         return record
 
+    def rate(self, bs, **how):
+        "Return the throughput of a point. Raise a `RuntimeError` if it has none."
+        record = self.point(bs, **how)
+        if not record.ok: raise RuntimeError(f"{record.model} at batch size {bs}: {record.error or record.outcome}")
+        return record.throughput
+
     @property
     def pid(self):
         "The process id of the child; None if it has ended."
@@ -111,7 +118,14 @@ class Plan:
         self.until, self.best_bs, self.kept, self.runs = time.monotonic() + seconds, None, [], 0
         self.cuda, self.fake = facts["device"].startswith("cuda"), facts["fake"]
         self.half = "fp16" if self.cuda else "fp32"  # a CPU emulates FP16
-        self.bf16 = "bf16" if self.cuda else "fp32"
+        self.bf16 = "bf16" if self.cuda and facts["capability"][0] >= 8 else self.half
+        self.too_large = None  # a batch size that did not fit
+
+    def size(self, full, short):
+        "Return a batch size: on a GPU with less than 48 GiB less than on an H100."
+        if self.short: return short
+        share = min(1.0, (self.facts["gpu_mem"] or 0) / (48 * 2**30))
+        return max(4, 2 ** math.floor(math.log2(max(1, full * share))))
 
     def left(self):
         "Return the seconds of the time budget that are left."
