@@ -17,7 +17,7 @@ from gpu_plan import checks, part1, part3, setup, table  # noqa: E402
 
 FACTS = dict(
     rsg="1", date="2026-01-02", fake=False, device="cuda", device_name="NVIDIA H100 80GB HBM3", pytorch="2.9", cuda="13.0",
-    driver="580.1", timm="1.0", transformers="5.0", python="3.12", triton=False,
+    driver="580.1", timm="1.0", transformers="5.0", python="3.12", triton=False, capability=[9, 0], gpu_mem=85_000_000_000,
 )  # fmt: skip
 
 
@@ -129,3 +129,8 @@ def test_the_plan_on_a_cpu(tmp_path):
 def test_a_wrong_request_is_one_line(args, words):
     done = subprocess.run([sys.executable, BENCHMARKS / "gpu.py", *args], capture_output=True, text=True)
     assert done.returncode and words in done.stderr.splitlines()[-1]
+
+
+def test_batch_sizes_and_precision_fit_the_gpu():
+    assert a_plan().size(256, 4) == 256 and a_plan(gpu_mem=12 * 2**30).size(256, 4) == 64
+    assert (a_plan().bf16, a_plan(capability=[7, 5]).bf16, a_plan(device="cpu").bf16) == ("bf16", "fp16", "fp32")
