@@ -1,0 +1,1 @@
+"The GPU acceptance plan of `benchmarks/gpu.py`, in parts."
