@@ -58,7 +58,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.projects, self.deleted, self.lock = {}, set(), threading.RLock()
-        # operation or "*": a status, or a list of them, one for each request; "hang"; "drop"; "lose" for a summary; or a function of the handler
+        # operation or "*": a status, or a list of them, one for each request; "hang"; "drop"; "lose"; or a function of the handler
         self.faults = {}
         self.delay, self.requests, self.seen, self.keep = 0.0, [], [], False
         self.gone = threading.Event()

@@ -104,15 +104,15 @@ def _status_problem(url: str, status: int) -> str | None:
     return None
 
 # %% ../../nbs/store/05d_wandb_client.ipynb #505daa58
-MAX_VIEWER_BYTES = 2**20
-
-
 def _viewer_request(url: str, key: str) -> urllib.request.Request:
     "Return the request that asks a server who owns the key."
     request = urllib.request.Request(f"{url}/graphql", json.dumps(dict(query="query Viewer{viewer{id entity}}")).encode())
     request.add_header("Content-Type", "application/json")
     request.add_header("Authorization", f"Basic {b64encode(f'api:{key}'.encode()).decode()}")
     return request
+
+# %% ../../nbs/store/05d_wandb_client.ipynb #nr000001
+MAX_VIEWER_BYTES = 2**20
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -135,7 +135,7 @@ def _read_viewer(url: str, key: str, timeout_s: float) -> bytes:
                 raise TimeoutError("its answer is not complete in time")
     return body
 
-
+# %% ../../nbs/store/05d_wandb_client.ipynb #nr000003
 def _viewer(url: str, key: str, timeout_s: float) -> dict:
     "Return the owner of the key. Raise a `ClientError` if the server does not know the key."
     answer = json.loads(_read_viewer(url, key, timeout_s))
