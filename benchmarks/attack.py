@@ -5,22 +5,28 @@
 Each class makes its attempts from the seed. A command is run in a forked process, in its own session, folder and temporary folder; the
 process that measures is a script, so no attempt waits for torch. An attempt does not hold if there is a traceback, an answer takes longer
 than LIMIT_S, memory passes MAX_BYTES, a control character reaches the terminal, a process or a temporary file is left, or a record is lost
-or doubled. Prints the attempts that do not hold and a table; the last line is one JSON object. Exit 1 if anything does not hold.
+or doubled. Runs are attacked with signals, too, and repeated until they are complete. Prints the attempts that do not hold and a table; the
+last line is one JSON object. Exit 1 if anything does not hold.
 
 A class is one row of CLASSES: a function that yields a name and a fault, or None, for each attempt.
 """
 
 import argparse
 import csv
+import ctypes
+import itertools
 import json
 import os
 import random
 import resource
 import signal
+import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
+import uuid
 from collections import Counter, namedtuple
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
@@ -29,15 +35,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import ready_steady_go
+from ready_steady_go.box.price import find_price
 from ready_steady_go.commands import cli
 from ready_steady_go.run import campaign
+from ready_steady_go.run.request import Request
+from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child, Runner
 from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal, records_in
 from ready_steady_go.store.record import DEFAULTS, make_record, to_line
 
+ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 30  # for one attempt
+ENDS_WITHIN_S = 10  # every process of a run whose parent was killed
+MARK = "RSG_ATTACK"  # a variable of the processes of one attempt
 MAX_BYTES = 6 * 2**30  # of address space: a reader without a bound passes it at once
 CODES = {0, 1, 2}
 TOY = dict(device="cuda", device_name="Toy GPU", pytorch="2.15.0")
@@ -133,9 +147,10 @@ def new_folder():
 # One command in a process of its own
 
 
-def be_command(args):
+def be_command(args, mark, start, prepare):
     "Run a command in this forked process, with a script in the place of the bench."
     os.setsid()
+    os.environ[MARK] = mark
     os.mkdir("temporary")
     os.environ["TMPDIR"] = tempfile.tempdir = os.path.abspath("temporary")
     for fd, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "out", os.O_WRONLY | os.O_CREAT), (2, "err", os.O_WRONLY | os.O_CREAT)):
@@ -143,10 +158,11 @@ def be_command(args):
     sys.stdout, sys.stderr = (
         os.fdopen(fd, "w", encoding="utf-8", errors=errors) for fd, errors in ((1, "strict"), (2, "backslashreplace"))
     )
-    campaign.Runner = partial(Runner, start=start_toy)
+    campaign.Runner = partial(Runner, start=start)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     code = 1
     try:
+        prepare()
         cli.main(args)
     except SystemExit as left:
         code = left.code
@@ -156,26 +172,49 @@ def be_command(args):
     os._exit(code if isinstance(code, int) else 1)
 
 
-def session(pid):
-    "Return the processes of a session, without its leader."
+def living(pid, mark):
+    "Return the living processes of an attempt: those of the session of a process, without itself, and those with the mark."
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            stat = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
+            state, _, _, session, *_ = (process / "stat").read_bytes().rpartition(b")")[2].split()
+            ours = int(session) == pid or f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
+        except (OSError, ValueError):
             continue
-        if int(stat[3]) == pid and int(name) != pid and stat[0] != b"Z":
-            found.append(int(name))
+        if ours and state not in (b"Z", b"X") and int(process.name) != pid:
+            found.append(int(process.name))
     return found
 
 
-def run_command(args):
+def left_behind(pid, mark):
+    "Return the processes of an attempt that do not end in time, and kill them."
+    until = time.monotonic() + ENDS_WITHIN_S
+    while (left := living(pid, mark)) and time.monotonic() < until:
+        time.sleep(0.01)
+    for each in left:
+        send_signal(each, "SIGKILL")
+    return left
+
+
+def send_signal(pid, name):
+    "Send a signal to a process that may be gone."
+    try:
+        os.kill(pid, getattr(signal, name))
+    except ProcessLookupError:
+        pass
+
+
+def run_command(args, start=start_toy, prepare=lambda: None):
     "Run a command in the current folder; end what it leaves, and return how it ended."
+    mark = uuid.uuid4().hex
     for old in ("out", "err"):
         Path(old).unlink(missing_ok=True)
     pid = os.fork()
     if not pid:
-        be_command(args)
+        try:
+            be_command(args, mark, start, prepare)
+        finally:
+            os._exit(1)  # stdout cannot be written to
     until, ended = time.monotonic() + LIMIT_S, (0, 0)
     while not ended[0] and time.monotonic() < until:
         ended = os.waitpid(pid, os.WNOHANG)
@@ -183,9 +222,7 @@ def run_command(args):
     if hung := not ended[0]:
         os.kill(pid, signal.SIGKILL)
         ended = os.waitpid(pid, 0)
-    left, files = session(pid), os.listdir("temporary")
-    for each in left:
-        os.kill(each, signal.SIGKILL)
+    left, files = left_behind(pid, mark), os.listdir("temporary")
     for file in files:
         (Path("temporary") / file).unlink() if (Path("temporary") / file).is_file() else None
     if not files:
@@ -465,7 +502,301 @@ def hostile_files(rng, share):
             yield f"{reader}: {name[:40]}", fault_of(run_command(args))
 
 
-# One row for each class. Classes that kill processes are rows like any other: they use start_toy, run_command and session.
+# Boxes on which something is missing
+
+
+def drop_rights():
+    "Give up the right of root to write anywhere."
+    data = (ctypes.c_uint32 * 6)()
+    ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), data)  # version 3 of the interface, this process
+
+
+def read_only_folder():
+    "Take away the right to write to the current folder."
+    os.chmod(".", 0o555)
+    drop_rights()
+
+
+def deleted_folder():
+    "Work in a folder that is gone."
+    os.mkdir("gone"), os.chdir("gone"), os.rmdir("../gone")
+
+
+def limit(kind, most):
+    "Bound something that a process may use."
+    resource.setrlimit(kind, (most, most))
+
+
+BOXES = {
+    "no HOME": lambda: os.environ.pop("HOME", None),
+    "a HOME that is not there": lambda: os.environ.update(HOME="/nowhere"),
+    "no temporary folder": lambda: (os.environ.update(TMPDIR="/nowhere"), setattr(tempfile, "tempdir", "/nowhere")),
+    "a full disk": lambda: limit(resource.RLIMIT_FSIZE, 4096),
+    "a read-only folder": read_only_folder,
+    "a deleted folder": deleted_folder,
+    "no PATH": lambda: os.environ.pop("PATH", None),
+}
+BOX_COMMANDS = (
+    ["--model", "toy", "--bs", "8,16,128", "--out", "new"],
+    ["--model", "toy", "--bs", "8,16,128", "--json"],
+    ["report", "j"],
+    ["compare", "j", "k"],
+    ["suite", "quick", "--list"],
+    ["check", "j"],
+    ["push", "j", "--project", "p"],
+    ["pull", "a/b"],
+)
+
+
+def boxes(rng, share):
+    "Commands on a box without a home, a temporary folder, room on disk, or the right to write."
+    pairs = [(box, args) for box in BOXES for args in BOX_COMMANDS]
+    for box, args in rng.sample(pairs, round(len(pairs) * share)):
+        with new_folder():
+            for name in "jk":
+                Path(name).write_text("".join(to_line(r) + "\n" for r in toy_records(3)), encoding="utf-8")
+            before = Path("j").read_bytes()
+            fault = fault_of(run_command(args, prepare=BOXES[box]))
+            os.chmod(".", 0o755)
+            yield f"{box}: rsg {args}", fault or (None if Path("j").read_bytes() == before else "the journal is changed")
+
+
+# Children that do not behave
+
+DEEDS = {
+    "ignores signals": "[signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15)]; atexit.register(time.sleep, 600)",
+    "starts programs": "subprocess.Popen(['sleep', '600'], start_new_session=True)",
+    "copies itself": "os.fork() or time.sleep(600)",
+    "writes garbage": "os.write(1, b'loss: 0.3\\n')",
+    "writes bytes": "os.write(1, bytes(range(256)))",
+    "writes deep JSON": "os.write(1, b'[' * 100_000 + b'\\n')",
+    "answers another question": "print(json.dumps(dict(event='record', id=99, record={})), flush=True)",
+    "answers without a record": "print(json.dumps(dict(event='record', id=question['id'])), flush=True)",
+    "answers with another type": "print(json.dumps(dict(event='record', id=question['id'], record=[1])), flush=True)",
+    "answers with unknown fields": "print(json.dumps(dict(event='record', id=question['id'], record=dict(x=1))), flush=True)",
+    "answers with wrong types": "print(json.dumps(dict(event='record', id=question['id'], record=dict(model=5, bs='x'))), flush=True)",
+"answers twice": "send(event='record', record=dict(question['spec'], outcome='oom'))",
+    "answers for another point": "question['spec']['bs'] = 48",
+    "beats without a phase": "send(event='beat')",
+    "beats with wrong types": "send(event='beat', phase='steady', throughput='x', ci95=[1], duration={})",
+    "refuses": "send(event='refused', message='no \\x1b[2J\\n\\ud800')",
+    "writes control characters": "os.write(2, b'\\x1b[2J\\xff' * 99999 + b'\\n'); os._exit(3)",
+    "closes its pipes": "os.close(1); os.close(0)",
+    "leaves": "os._exit(0)",
+    "is killed": "os.kill(os.getpid(), 9)",
+    "crashes": "os.kill(os.getpid(), 11)",
+}
+
+
+def children(rng, share):
+    "A child that writes garbage, starts programs, ignores signals or dies at one of three points: each point has one record."
+    for name in rng.sample(sorted(DEEDS), max(1, round(len(DEEDS) * share))):
+        code = CHILD.replace('    spec, ok =', f"    if question['spec']['bs'] == 16: {DEEDS[name]}\n    spec, ok =")
+        code = f"import atexit, os, signal, subprocess, time\n{code}"
+        start = partial(Child, (sys.executable, "-I", "-S", "-c", code))
+        with new_folder():
+            done = run_command(["--model", "toy", "--bs", "8,16,24", "--out", "j"], start)
+            rows = [json.loads(line) for line in Path("j").read_bytes().splitlines()] if Path("j").exists() else []
+            points = [row["bs"] for row in rows]
+            wanted = [8] if name == "refuses" else [8, 16, 24]
+            yield f"a child {name}", fault_of(done) or (None if points == wanted else f"records of {points}: {done.err[-200:]}")
+
+
+# Providers that give hostile answers
+
+PRICE_KEY = "a-key-that-is-not-one"
+HEAD = b"HTTP/1.1 %d x\r\nConnection: close\r\n%s\r\n"
+BODIES = [
+    b"",
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b" " * 2**22,
+    b"9" * 9999,
+    b"\xff\x00",
+    PRICE_KEY.encode(),
+    *(json.dumps(wrap(dict(dph_total=v, costPerHr=v))).encode() for v in VALUES for wrap in (lambda x: x, lambda x: dict(instances=x))),
+    json.dumps(dict(dph_total=0.5, machine_id=PRICE_KEY, geolocation="\x1b[2J", num_gpus=1e400)).encode(),
+    json.dumps(dict(data=dict(pod=[1]))).encode(),
+]
+
+
+def answer_once(server, data):
+    "Answer each connection with these bytes."
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection:
+            try:
+                connection.recv(65536)
+                connection.sendall(data)
+            except OSError:
+                continue
+
+
+def price_fault(data, provider):
+    "Ask a server that answers with these bytes; return a fault unless the price is sound, or there is a note of one line without the key."
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer_once, args=(server, data), daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        env = dict(vast=dict(RSG_VAST_URL=url, CONTAINER_ID="883", CONTAINER_API_KEY=PRICE_KEY),
+                   runpod=dict(RSG_RUNPOD_URL=url, RUNPOD_POD_ID="x", RUNPOD_API_KEY=PRICE_KEY))[provider]  # fmt: skip
+        price = find_price(None, env, Path("/nowhere"), 3.0, Path("/nowhere"))
+        server.shutdown(socket.SHUT_RDWR)
+    if PRICE_KEY in str(price):
+        return "the key is in the price"
+    if price.usd_per_hour is None:
+        return None if price.note and price.note.isprintable() else f"the note is {price.note!r}"
+    return None if 0 < price.usd_per_hour < 1e4 and str(price).isprintable() else f"the price is {price}"
+
+
+def prices(rng, share):
+    "Answers of a provider with wrong values, no end, or no HTTP."
+    answers = [HEAD % (code, head) + body for body in BODIES for code, head in ((200, b""), (rng.choice((301, 401, 429, 500, 999)), b""))]
+    answers += [HEAD % (302, b"Location: http://localhost:9/\r\n"), HEAD % (200, b"Content-Length: 99\r\n") + b"{", b"hello", b""]
+    answers += [HEAD % (200, b"X: %s\r\n" % (b"x" * 10**6)), HEAD % (200, b"Content-Encoding: gzip\r\n") + b"\x1f\x8b" + b"\0" * 99]
+    for data in rng.sample(answers, round(len(answers) * share)):
+        for provider in ("vast", "runpod"):
+            yield f"{provider}: {data[:40]!r}", fault_in(price_fault, data, provider)
+
+
+# Signals
+
+SIZES = [8, 16, 24, 32, 40, 48, 56, 64, 128, 256]
+FITS = 100
+BUSY_CHILD = """
+import sys
+sys.path.insert(0, ROOT)
+from ready_steady_go.box.process import answer_questions, begin_child
+begin_child()
+import os, signal, subprocess, time
+if IGNORES: [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+
+def litter():
+    subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    os.fork() or time.sleep(600)
+
+def answer(question, send):
+    if question["do"] == "check":
+        specs = [dict(s, family="timm", model=s["model"].removeprefix("timm:"), size=8) for s in question["specs"]]
+        return dict(event="checked", specs=specs, machine=TOY)
+    if question["spec"]["bs"] == 16: litter()
+    for _ in range(3):
+        send(dict(event="beat", phase="steady"))
+        time.sleep(0.003)
+    spec, ok = question["spec"], question["spec"]["bs"] < FITS
+    measured = dict(throughput=100.0, step_ms=10.0, windows=[[10, 100.0]] * 400) if ok else {}
+    return dict(event="record", record=dict(spec, **TOY, **measured, run_number=1, outcome="ok" if ok else "oom"))
+
+answer_questions(answer)
+""".replace("FITS", str(FITS)).replace("TOY", repr(TOY)).replace("ROOT", repr(str(ROOT)))
+SIGNALS = dict.fromkeys(("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"), ()) | dict(SIGSTOP=("SIGCONT",))  # a signal, and what follows it
+VICTIMS = ("parent",), ("child",), ("parent", "child")
+ATTACKS_OF_RUN = 5  # on one journal; then the run is repeated until it is complete
+
+
+class Reporting(Journal):
+    "A journal that reports each record when it is on disk."
+
+    def append(self, record):
+        super().append(record)
+        os.write(1, f"done {record.id}\n".encode())
+
+
+def start_busy(ignores):
+    "Return a child that beats, and whose model starts programs and a copy of itself; report its process id."
+    child = Child((sys.executable, "-I", "-S", "-c", BUSY_CHILD.replace("IGNORES", str(ignores))))
+    os.write(1, f"child {child.process.pid}\n".encode())
+    return child
+
+
+def be_sweep(path, mark, writes, ignores):
+    "Measure all sizes in this forked process, and leave with the exit code of the command."
+    os.environ[MARK] = mark
+    os.dup2(writes, 1)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    os.dup2(os.open(f"{path}.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace")
+    code, request = 1, Request([Spec(model="toy")], RunOptions(bs=SIZES, wandb="off"))
+    try:
+        runner = Runner(start=partial(start_busy, ignores))
+        code = campaign.run([request], Screen(as_json=True, quiet=True), time.monotonic(), runner, Reporting(path))
+    except RuntimeError:
+        pass  # the child was ended before it measured
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
+
+
+def hit(pids, name, rng):
+    "Send a signal and what follows it to some processes."
+    for each in (name, *SIGNALS[name]):
+        for pid in pids:
+            send_signal(pid, each)
+        time.sleep(rng.random() * 0.02)
+
+
+def sweep(path, rng, name, victims):
+    "Run the sweep and attack the victims at a random moment. Return a fault or None, the reported ids, and True if it was completed."
+    ids, child, after, mark = [], None, rng.randint(1, 12), uuid.uuid4().hex
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if not pid:
+        be_sweep(path, mark, writes, rng.random() < 0.3)
+    os.close(writes)
+    with os.fdopen(reads) as reports:
+        for n, line in enumerate(reports, 1):
+            word, _, rest = line.strip().partition(" ")
+            ids += [rest] * (word == "done")
+            child = int(rest) if word == "child" else child
+            if n == after and victims:
+                time.sleep(rng.random() * 0.02)
+                hit([pid] * ("parent" in victims) + [child] * ("child" in victims), name, rng)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    wanted = {0} | ({1} if "child" in victims else set())  # a point whose child was ended has failed
+    if "parent" in victims:
+        wanted.add(-signal.SIGKILL if name == "SIGKILL" else 128 + getattr(signal, name))
+    left = left_behind(-1, mark)
+    fault = f"{len(left)} processes left" if left else None if code in wanted else f"exit code {code}"
+    return fault, ids, code == 0
+
+
+def fault_of_journal(path, reported):
+    "Return a fault if a record of a complete run is lost, doubled or torn, else None."
+    rows = [json.loads(line) for line in path.read_bytes().splitlines() if line]
+    ids, answered = Counter(row["id"] for row in rows), Counter(row["bs"] for row in rows if row["outcome"] == "ok")
+    lost, doubled = len(set(reported) - set(ids)), [n for n in (*ids.values(), *answered.values()) if n > 1]
+    missing = [bs for bs in SIZES if bs < FITS and not answered[bs]]
+    return f"{lost} lost, {len(doubled)} doubled, missing {missing}" if lost or doubled or missing else None
+
+
+def kills(rng, share):
+    "Signals to the parent, its child or both at a random moment; then the run is completed."
+    pairs = list(itertools.product(SIGNALS, VICTIMS)) * 6
+    rng.shuffle(pairs)
+    pairs = pairs[: max(1, round(len(pairs) * share))]
+    for start in range(0, len(pairs), ATTACKS_OF_RUN):
+        with new_folder() as folder:
+            os.mkdir("temporary")
+            before, tempfile.tempdir = tempfile.tempdir, str(folder / "temporary")
+            path, reported = folder / "j", []
+            try:
+                for name, victims in pairs[start : start + ATTACKS_OF_RUN]:
+                    fault, ids, _ = sweep(path, rng, name, victims)
+                    reported += ids
+                    new = os.listdir("temporary")
+                    yield f"{name} to {victims}", fault or (f"temporary files left: {new[:3]}" if new else None)
+                fault, ids, done = sweep(path, rng, "", ())
+                traced = "Traceback" in Path(f"{path}.err").read_text(encoding="utf-8", errors="replace")
+                fault = fault or (None if done else "it is not completed") or ("a traceback" if traced else None)
+                yield f"the run after {min(ATTACKS_OF_RUN, len(pairs))} signals", fault or fault_of_journal(path, [*reported, *ids])
+            finally:
+                tempfile.tempdir = before
+
+
+# One row for each class.
 CLASSES = {
     "commands": command_lines,
     "faults": journal_faults,
@@ -473,6 +804,10 @@ CLASSES = {
     "resumes": resumes,
     "records": hostile_records,
     "files": hostile_files,
+    "boxes": boxes,
+    "children": children,
+    "prices": prices,
+    "kills": kills,
 }
 
 
@@ -488,12 +823,20 @@ def attack(name, rng, share):
     return dict(tried=tried, held=tried - len(bad), not_held=len(bad), seconds=round(time.monotonic() - began, 1))
 
 
+def versions():
+    "Return the date, and the versions of what is attacked."
+    rsg, python = ready_steady_go.__version__, sys.version.split()[0]
+    return dict(date=time.strftime("%Y-%m-%d"), rsg=rsg, python=python, linux=os.uname().release, cores=os.cpu_count())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the attempts")
     parser.add_argument("--only", default=",".join(CLASSES), help="classes, with commas")
     a = parser.parse_args()
+    if not sys.platform.startswith("linux"):
+        parser.error("it reads /proc: run it on Linux")
     for name in [n for n in os.environ if n.startswith(("WANDB", "VAST", "RUNPOD", "CONTAINER"))]:
         del os.environ[name]
     found = {}
@@ -504,7 +847,7 @@ def main():
     print(f"{'class':14}{'tried':>8}{'held':>8}{'not held':>10}{'seconds':>10}")
     for name, n in found.items():
         print(f"{name:14}{n['tried']:>8,}{n['held']:>8,}{n['not_held']:>10,}{n['seconds']:>10}")
-    print(json.dumps(dict(seed=a.seed, share=a.share, classes=found, not_held=sum(n["not_held"] for n in found.values()))))
+    print(json.dumps(dict(versions(), seed=a.seed, share=a.share, classes=found, not_held=sum(n["not_held"] for n in found.values()))))
     return int(any(n["not_held"] for n in found.values()))
 
 

@@ -255,3 +255,27 @@ def test_an_answer_to_another_question_is_none():
     assert child.ask({})["event"] == "hello"
     with pytest.raises(supervise.ChildGone) as gone: child.ask({})
     assert gone.value.outcome == "failed:protocol"
+
+
+RECORD = dict(model="toy", bs=8, outcome="ok", throughput=100.0)
+UNSOUND = {
+    "none": {}, "a list": dict(record=[1]), "an unknown field": dict(record=RECORD | dict(x=1)),
+    "a wrong type": dict(record=RECORD | dict(step_ms="x")), "another batch size": dict(record=RECORD | dict(bs=16)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", UNSOUND.values(), ids=UNSOUND)
+def test_an_unsound_record_is_a_failure_of_its_point(answer):
+    checked = dict(event="checked", specs=[], machine=dict(device="cpu", device_name="Toy"))
+    lines = [json.dumps(dict(checked, id=1)), json.dumps(dict(answer, event="record", id=2))]
+    runner = Runner(start=lambda: Child((sys.executable, "-c", f"for line in {lines!r}: input(); print(line, flush=True)")))
+    record = runner.point(Spec(model="toy", family="timm", bs=8), {})
+    assert (record.outcome, record.bs) == ("failed:protocol", 8) and "no sound record" in record.error
+
+
+@pytest.mark.parametrize("machine", [{}, dict(machine=[1]), dict(machine=dict(x=1))], ids=["none", "a list", "an unknown field"])
+def test_an_unsound_machine_is_a_failure_of_the_child(machine):
+    line = json.dumps(dict(machine, event="checked", specs=[], id=1))
+    runner = Runner(start=lambda: Child((sys.executable, "-c", f"input(); print({line!r}, flush=True); input()")))
+    with pytest.raises(supervise.ChildGone, match="no machine"): runner.check([])
+    runner.end()

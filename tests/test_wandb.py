@@ -1,13 +1,16 @@
 "The real W&B client against a toy server on loopback: records arrive, nothing private does, and no failure takes long."
 
+import gzip
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -280,6 +283,69 @@ def test_a_server_that_never_works(server, fault):
 def test_a_refused_connection(server):
     server.server_close(), server.shutdown()
     assert "refused" in push([point()], "p").failed[0][1]
+
+
+def respond(handler, status=200, body=b"", **headers):
+    "Send an answer of any kind."
+    handler.send_response(status)
+    for name, value in (headers | {"Content-Length": len(body)}).items(): handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def drip(handler):
+    "Send an endless answer, a byte now and then."
+    handler.close_connection = True
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not handler.server.gone.wait(0.05):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+
+
+HOSTILE = {
+    "too many requests": (lambda h: respond(h, 429, b"{}", Retry_After="86400"), "too many requests \\(429\\); try again later"),
+    "a slow body": (drip, "not complete in time"),
+    "a large body": (lambda h: respond(h, 200, b" " * 2**22), "its answer is too large"),
+    "a bomb": (lambda h: respond(h, 200, gzip.compress(b" " * 2**24), Content_Encoding="gzip"), "does not answer"),
+    "deep lists": (lambda h: respond(h, 200, b"[" * 100_000), "does not answer"),
+    "a list": (lambda h: respond(h, 200, b"[1]"), "does not answer"),
+    "no HTTP": (lambda h: h.wfile.write(b"hello\r\n\r\n"), "does not answer"),
+}
+
+
+@pytest.mark.parametrize("fault,words", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_answer_ends_in_one_line(server, fault, words, hasty, monkeypatch):
+    monkeypatch.setattr(wandb_client, "ANSWER_S", 0.5 if fault is drip else 6.0)
+    server.faults["*"] = fault
+    ((_, why),) = push([point()], "p").failed
+    assert re.search(words, why) and server.url in why and KEY not in why and "\n" not in why
+
+
+MOVED = [*(("*", code) for code in (301, 302, 303, 307, 308)), ("UpsertBucket", 307), ("stream", 307), ("Runs", 307), ("Runs", 302)]
+
+
+@pytest.mark.parametrize("operation,code", MOVED)
+def test_a_redirect_does_not_get_the_key(server, operation, code, hasty):
+    with serving() as other:
+        other.keep = True
+        moved = other.url.replace("127.0.0.1", "localhost")
+        server.faults[operation] = lambda h: respond(h, code, Location=moved + h.path)
+        result = push([point()], "p")
+        if operation == "*":
+            assert f"redirects to another address ({code})" in result.failed[0][1] and other.requests == []
+        key = {KEY.encode(), b64encode(f"api:{KEY}".encode()).strip(b"=")}
+        assert not any(form in request for form in key for request in other.seen), other.seen
+
+
+LATER = [("UpsertBucket", "too many requests"), ("stream", "a bomb")]
+LATER += [("Runs", name) for name in ("too many requests", "a slow body", "a bomb")]
+
+
+@pytest.mark.parametrize("operation,name", LATER)
+def test_a_hostile_answer_later_costs_no_record(server, operation, name, hasty):
+    server.faults[operation] = HOSTILE[name][0]
+    result = push([point()], "p")
+    assert len(result.failed) == 1 and result.proven == 0 and "\n" not in result.failed[0][1]
 
 
 IN_INIT = {"401": 401, "404": 404, "500": 500, "black hole": "hang"}

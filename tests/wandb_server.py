@@ -58,7 +58,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.projects, self.deleted, self.lock = {}, set(), threading.RLock()
-        self.faults = {}  # operation or "*": a status, or a list of them, one for each request; "hang"; "drop"; "lose" for a summary
+        # operation or "*": a status, or a list of them, one for each request; "hang"; "drop"; "lose"; or a function of the handler
+        self.faults = {}
         self.delay, self.requests, self.seen, self.keep = 0.0, [], [], False
         self.gone = threading.Event()
 
@@ -176,6 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         wrong = server.fault(name)
         if wrong == "hang": server.gone.wait(300)
         if wrong in ("hang", "drop"): self.close_connection = True; return
+        if callable(wrong): return wrong(self)
         if isinstance(wrong, int): return self.answer(dict(errors=[dict(message=f"fault {wrong}")]), wrong)
         if name == "stream":
             entity, project, id = map(unquote, self.path.split("/")[2:5])

@@ -27,9 +27,10 @@ from ..box.machine import Machine, any_gpu_lost, oom_kills
 from ..box.price import SECRET_VARIABLES
 from ..box.process import TOKEN, child_command, end_processes
 from .search import Trial, TrialResult
+from ..spec.checks import WrongField
 from ..spec.errors import UserError
 from ..spec.spec import Spec
-from ..store.record import SKIPPED_OOM, Record, make_record, seal
+from ..store.record import CHECKER, DEFAULTS, SKIPPED_OOM, Record, make_record, seal
 
 # %% ../../nbs/run/06c_supervise.ipynb #2cf2580b
 BENCH_COMMAND = child_command("ready_steady_go.run.child")
@@ -283,12 +284,19 @@ class Child:
         return self.exit_code
 
 # %% ../../nbs/run/06c_supervise.ipynb #3558fbbc
-def record_in(answer: dict) -> Record:
-    "Return the record of an answer. Raise `ChildGone` if there is none."
+def record_in(
+    answer: dict,
+    bs: int,  # that was asked for
+) -> Record:
+    "Return the record of an answer. Raise `ChildGone` if there is none, if a value is wrong, or if its batch size is another."
     try:
-        return Record(**answer["record"])
-    except (KeyError, TypeError):
-        raise ChildGone(PROTOCOL, "the answer has no record: the model writes to the pipe of the benchmark") from None
+        record = Record(**answer["record"])
+        CHECKER.check(tuple(getattr(record, name) for name in DEFAULTS))
+    except (KeyError, TypeError, WrongField):
+        record = None
+    if record is None or record.bs != bs:
+        raise ChildGone(PROTOCOL, "the answer has no sound record: the model writes to the pipe of the benchmark")
+    return record
 
 # %% ../../nbs/run/06c_supervise.ipynb #515daab1
 class Runner:
@@ -312,8 +320,11 @@ class Runner:
         with signals_held():
             self.child = self.child or self.start()
         answer = self.child.ask(dict(do="check", device=self.device, specs=[asdict(spec) for spec in specs]))
-        self.machine = Machine(**answer["machine"])
-        return [Spec(**spec) for spec in answer["specs"]]
+        try:
+            self.machine = Machine(**answer["machine"])
+            return [Spec(**spec) for spec in answer["specs"]]
+        except (KeyError, TypeError):
+            raise ChildGone(PROTOCOL, "the answer has no machine: the model writes to the pipe of the benchmark") from None
 
     def point(
         self,
@@ -332,7 +343,7 @@ class Runner:
                 self.end()
                 self.check([])
                 answer = self.child.ask(question, on_beat, FIRST_BEAT_TIMEOUT_S)
-            record = Record(**answer["record"])
+            record = record_in(answer, spec.bs)
         except ChildGone as end:
             record = self._record_of_death(spec, limits, end)
         if record.outcome.startswith("failed:"):

@@ -362,6 +362,8 @@ def from_line(
     schema = row["schema"]
     if type(schema) is int and SCHEMA < schema < LARGEST:
         raise UserError(f"a record has schema {schema}, this rsg reads up to {SCHEMA}; run pip install --upgrade ready_steady_go")
+    for name in YOUNGER_FIELDS:
+        row.setdefault(name)  # a line without them is usual; the error below would cost more than the check
     try:
         values = _field_values(row)
     except KeyError:  # an older version wrote it
