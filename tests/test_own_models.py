@@ -64,8 +64,8 @@ def test_a_module_in_a_package(here):
 
 
 def test_a_module_may_complete_the_spec(here):
-    text = "from dataclasses import replace\ndef complete(spec): return replace(spec, seq_len=spec.seq_len or 7)\n"
-    (here / "own_complete.py").write_text(MINE + text)
+    text = "from dataclasses import replace\noptions = ('seq_len',)\ndef complete(spec): return replace(spec, seq_len=spec.seq_len or 7)\n"
+    (here / "own_complete.py").write_text(MINE.replace("(bs, 8,", "(bs, spec.seq_len, 8,") + text)
     assert resolve(Spec(model="own_complete:x")).seq_len == 7
     assert resolve(Spec(model="own_complete:x", seq_len=9)).seq_len == 9
 
@@ -129,7 +129,8 @@ def command(*more, model="own_models:tiny", out="j.jsonl"):
 
 def digest_of(name, text=None):
     "Return the digest of an own model, imported anew, after its file was replaced."
-    if text is not None: Path(f"{name}.py").write_text(text, encoding="utf-8")
+    if text is not None:
+        Path(f"{name}.py").write_text(text, encoding="utf-8")
     for module in [m for m in sys.modules if m.startswith("own_")]:
         del sys.modules[module]
     return resolve(Spec(model=f"{name}:tiny")).digest
@@ -200,3 +201,32 @@ def test_an_old_record_of_an_own_model_has_no_digest_and_loads():
     old = seal(Record(model="tiny", family="own_models", bs=4))
     assert '"digest"' not in to_line(old) and from_line(to_line(old)) == old
     assert settings_key(old) != settings_key(replace(old, digest="0123456789abcdef"))
+
+
+IMAGES = MINE.replace("(bs, 8,", "(bs, 3, 32, 32,").replace("nn.Linear(8, 2)", "nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))")
+
+
+@pytest.mark.parametrize("option", [dict(size=32), dict(seq_len=8), dict(vocab=50), dict(dropout=0.5), dict(classes=2)], ids=str)
+def test_an_option_that_an_own_model_does_not_declare_is_refused(here, option):
+    (here / "own_models.py").write_text(MINE)
+    name = next(iter(option))
+    with pytest.raises(UserError, match=f"--{name.replace('_', '-')}: own_models does not declare"):
+        resolve(Spec(model="own_models:tiny", **option))
+    (here / "own_declared.py").write_text(IMAGES + f"options = ({name!r},)")
+    if name == "seq_len":
+        (here / "own_declared.py").write_text(MINE + "options = ('seq_len',)")
+    assert getattr(resolve(Spec(model="own_declared:tiny", **option)), name) == option[name]
+
+
+def test_a_declared_size_is_compared_with_what_is_drawn(here):
+    (here / "own_images.py").write_text(IMAGES + "options = ('size', 'seq_len')")
+    assert resolve(Spec(model="own_images:tiny", size=32)).size == 32
+    for option, words in {
+        "size": "--size 64: own_images:tiny draws samples of 3x32x32",
+        "seq_len": "--seq-len 64: own_images:tiny draws",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            resolve(Spec(model="own_images:tiny", **{option: 64}))
+    options = "--model own_images:tiny --size 64 --bs 4 --n-batches 2 --device cpu --wandb off".split()
+    done = subprocess.run([sys.executable, "-m", "ready_steady_go", *options], capture_output=True, text=True, env=os.environ, timeout=300)
+    assert done.returncode == 2 and "draws samples of 3x32x32" in done.stderr
