@@ -23,6 +23,7 @@ VALUES = dict(
     compile=(None, "inductor", "inductor:max-autotune"), torchscript=(False, True), cuda_graph=(False, True), n_gpus=(1, 2),
     task=("classify", "lm"), seq_len=(64, 128), attention=("sdpa", "eager"), cell=("LSTM", "GRU"), layers=(1, 2), emb_dim=(64, 128),
     hid_dim=(64, 128), tied=(True, False), vocab=(1000, 2000), dropout=(0.1, 0.5),
+    digest=(None, "0123456789abcdef", "fedcba9876543210"),
 )  # fmt: skip
 NOT_A_SETTING = {"bs", "seed", "changed"}
 STACK = dict(

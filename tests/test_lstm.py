@@ -35,7 +35,8 @@ def test_the_defaults_are_those_of_rnn_benchmark():
 def test_parameters_and_flops_by_formula(more):
     spec = resolve(Spec(model="lstm", **more))
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[spec.cell]
-    with torch.device("meta"): assert built_parameters(spec, "meta") == family.parameter_count(spec)
+    with torch.device("meta"):
+        assert built_parameters(spec, "meta") == family.parameter_count(spec)
     sizes = f"nlayers={spec.layers} emb={spec.emb_dim} hid={spec.hid_dim} vocab={spec.vocab}"
     assert forward_flops(spec) == spec.seq_len * named_forward_flops(sizes, family=spec.cell)  # words = samples x tokens
     inputs = [spec.emb_dim, *[spec.hid_dim] * (spec.layers - 1)]
@@ -75,9 +76,11 @@ def test_an_fp16_step_with_adam_and_clipping_reads_nothing_back_to_the_host():
     spec = resolve(Spec(model="lstm", precision="fp16", clip=0.1, **SMALL))
     step = TrainStep(family.build(spec, "cpu"), "fp16", 2)
     step()
-    with CountReads() as seen: step()
+    with CountReads() as seen:
+        step()
     assert seen.n == 0
-    with CountReads() as seen: step(), step.loss.item()
+    with CountReads() as seen:
+        step(), step.loss.item()
     assert seen.n == 1
 
 
@@ -94,6 +97,9 @@ WRONG = {
     "tied weights of two sizes": (dict(model="lstm", tied=True, emb_dim=8), "--tied"),
     "another task": (dict(model="lstm", task="classify"), "--task classify"),
     "a classifier's vocabulary": (dict(model="lstm:classifier", vocab=5), "--vocab"),
+    "dropout of one layer": (dict(model="lstm", dropout=0.2), "--dropout: lstm:lstm drops between layers"),
+    "dropout of a classifier": (dict(model="lstm:classifier", dropout=0.2), "--dropout: lstm:classifier drops between layers"),
+    "dropout in inference": (dict(model="lstm", dropout=0.2, layers=2, mode="infer"), "--dropout has no effect with --mode infer"),
     "an image size": (dict(model="lstm", size=224), "--size"),
     "attention": (dict(model="lstm", attention="sdpa"), "--attention"),
     "an image model's cell": (dict(model="resnet18", cell="GRU"), "--cell"),
@@ -105,7 +111,8 @@ WRONG = {
 
 @pytest.mark.parametrize("options, words", WRONG.values(), ids=WRONG.keys())
 def test_a_mistake_gives_an_error_of_one_line(options, words):
-    with pytest.raises(UserError, match=words) as error: resolve(Spec(**options))
+    with pytest.raises(UserError, match=words) as error:
+        resolve(Spec(**options))
     assert "\n" not in str(error.value)
 
 
@@ -115,3 +122,11 @@ def test_unused_options_change_no_key():
     new = "task seq_len attention cell layers emb_dim hid_dim tied vocab dropout clip lr".split()
     assert [getattr(spec, name) for name in new] == [None] * len(new)
     assert spec.optimizer == "sgd"
+
+
+def test_dropout_between_two_layers_drops():
+    spec = resolve(Spec(model="lstm", dropout=0.9, **SMALL))
+    work = family.build(spec, "cpu")
+    inputs, _ = work.draw(2)
+    assert not torch.equal(work.model(inputs), work.model(inputs)) and resolve(replace(spec, model="lstm:lstm")).dropout == 0.9
+    assert resolve(replace(resolve(Spec(model="lstm")), model="lstm:lstm")).dropout == 0.5  # a completed spec was not typed

@@ -170,6 +170,7 @@ class SpecFields:
     cuda_graph: bool = option(False, "Capture one step as a CUDA graph, then replay it.", STEP, label="cuda-graph")
     n_gpus: int = 1  # devices that share a step
     changed: str | None = None  # the options whose value is not the model's own, separated by spaces; None: not known
+    digest: str | None = None  # of the source and the structure of a user's own model; None: a model of a known family
     seed: int = option(0, "Seed of the random weights and inputs.", TIME, metavar="N", least=0, below=2**32)
     # options that only some families use
     task: str | None = option(
@@ -236,6 +237,8 @@ def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size
     words = {name: option_words(rows[name], getattr(spec, name)) for name in order if _is_in_label(spec, rows[name])}
     if spec.n_gpus not in (None, 1):
         words["n_gpus"] = f"{spec.n_gpus} GPUs"
+    if spec.digest is not None:
+        words["digest"] = f"digest {spec.digest[:8]}"
     if None in (spec.mode, spec.precision, spec.layout):
         words["options"] = "other options unknown"  # a result of another program
     return words

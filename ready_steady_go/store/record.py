@@ -248,7 +248,7 @@ def comparison_key(record: Record) -> str:
 
 # %% ../../nbs/store/05_record.ipynb #1bce85f2
 # Fields that are younger than the first journals: unknown ones are neither in an id nor in a line, so that both stay the same.
-YOUNGER_FIELDS = ("allocator", "changed")
+YOUNGER_FIELDS = ("allocator", "changed", "digest")
 
 
 def _without_unknown(row: dict[str, Any]) -> dict[str, Any]:

@@ -34,11 +34,22 @@ def has(name: str) -> bool:
     return name in MODELS
 
 # %% ../../../nbs/training/01d_families.lstm.ipynb #2825e892
+def _check_dropout(spec: Spec, model: str) -> None:
+    "Raise a `UserError` for a typed dropout that has no effect."
+    if spec.changed is not None or spec.dropout is None:  # completed before, or not typed
+        return
+    if spec.mode == "infer":
+        raise UserError("--dropout has no effect with --mode infer; remove it")
+    if (spec.layers or SIZES["layers"]) == 1:
+        raise UserError(f"--dropout: {model} drops between layers and has only one; add --layers 2, or remove --dropout")
+
+
 def complete(
     spec: Spec,  # `model` is a name that `has` accepts
 ) -> Spec:
     "Return the spec with all sizes. Raise a `UserError` if they contradict each other."
     own, model = MODELS[spec.model], f"lstm:{spec.model}"
+    _check_dropout(spec, model)
     for name in ("size", "tied", "vocab", "classes"):
         if getattr(spec, name) is not None and name not in own:
             raise UserError(f"{option_name(name)}: {model} does not use it; remove it")
