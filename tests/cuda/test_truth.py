@@ -28,7 +28,7 @@ ATTEMPTS = 4
 
 @pytest.fixture(scope="module")
 def answers(driver):
-    "All cases, timed one after the other in one process. A busy host slows some of them, so those are timed again; a wrong clock stays wrong."
+    "All cases, timed one after the other. Those that a busy host has slowed are timed again; a wrong clock stays wrong."
     found, again = {}, [*CASES]
     for _ in range(ATTEMPTS):
         cases = [dict(spec=MODEL | CASES[name], point=dict(n_seconds=SECONDS)) for name in again]
