@@ -826,7 +826,7 @@ def attack(name, rng, share):
 def versions():
     "Return the date, and the versions of what is attacked."
     rsg, python = ready_steady_go.__version__, sys.version.split()[0]
-    return dict(date=time.strftime("%Y-%m-%d"), rsg=rsg, python=python, linux=os.uname().release, cores=os.cpu_count())
+    return dict(date=time.strftime("%Y-%m-%d"), rsg=rsg, python=python, linux=os.uname().release.partition("-")[0], cores=os.cpu_count())
 
 
 def main():

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['CGROUP_ROOT', 'PROC', 'THREADS_FOLDER', 'MIN_COUNTED_S', 'read_text', 'cpu_name', 'cpu_cores', 'ram_bytes',
            'oom_kills', 'thread_times', 'cpu_wait_share', 'nvidia_driver', 'gpu_count', 'any_gpu_lost', 'Machine',
-           'describe_machine', 'as_gib', 'machine_line']
+           'os_version', 'describe_machine', 'as_gib', 'machine_line']
 
 # %% ../../nbs/box/03_machine.ipynb #29080c21
 import os
 import platform
 import re
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -174,13 +175,26 @@ class Machine:
     pytorch: str | None = None
     cuda: str | None = None  # CUDA version that torch was built with; for ROCm, its HIP version
     cudnn: str | None = None
+    cuda_archs: str | None = None  # architectures that this build of torch has kernels for: `sm_80 sm_90`
     timm: str | None = None
     transformers: str | None = None
     python: str = platform.python_version()
     platform: str = platform.platform()
+    os_version: str | None = None  # name and version of the operating system: `Ubuntu 22.04.4 LTS`
     cpu: str | None = None
     cpu_cores: float | None = None  # that this process may use
+    gpus: int | None = None  # NVIDIA GPUs that the driver has
     ram_bytes: int | None = None  # that this process may use
+
+# %% ../../nbs/box/03_machine.ipynb #8d0c7929
+def os_version() -> str | None:
+    "Return name and version of the operating system, or None if they are unknown."
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
 
 # %% ../../nbs/box/03_machine.ipynb #bb2c254b
 def _accelerator_facts(torch, device) -> dict:
@@ -227,6 +241,9 @@ def describe_machine(
         pytorch=torch.__version__,
         cuda=torch.version.cuda or torch.version.hip,
         cudnn=None if on_cpu else _cudnn_version(torch),
+        cuda_archs=" ".join(torch.cuda.get_arch_list()) or None if device.type == "cuda" else None,
+        os_version=os_version(),
+        gpus=gpu_count() or None,
         timm=_package_version("timm"),
         transformers=_package_version("transformers"),
         cpu=cpu_name(),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COMPILED_WHILE_TIMED', 'NEVER_SETTLED', 'MAX_CLOCK_DIFFERENCE', 'BEAT_S', 'COMPILE_S', 'EXPLAINED', 'TimedRegion',
            'steadiness_findings', 'compile_findings', 'clock_findings', 'sustained_part', 'soak_sensors', 'Heartbeat',
-           'compile_step', 'describe_error', 'outcome_of', 'box_ceiling', 'Bench']
+           'compile_step', 'describe_error', 'outcome_of', 'box_ceiling', 'autocast_dtype', 'prepared_step', 'Bench']
 
 # %% ../../nbs/run/06a_bench.ipynb #18faa6d0
 import threading
@@ -50,8 +50,8 @@ from ready_steady_go.training.compiling import (
     run_until_compiled,
 )
 from ..training.families import load_family, resolve
-from ..training.prepare import check_options, make_step, prepare_workload, with_fused
-from ..training.workload import Workload, nonfinite_finding
+from ..training.prepare import Captured, check_options, make_step, prepare_workload, with_fused
+from ..training.workload import TrainStep, Workload, nonfinite_finding
 from ..truth.findings import finding, worded
 from ..truth.flops import forward_flops
 from ..truth.guard import highest_tflops, verdict_fields
@@ -284,6 +284,24 @@ def box_ceiling(
     finally:
         free_memory(device)
 
+# %% ../../nbs/run/06a_bench.ipynb #57309292
+def autocast_dtype(step: TrainStep | Captured) -> str | None:  # `float16`
+    "Return the data type that autocast reports inside a step, or None if it is off."
+    half = step.autocast_dtype
+    with torch.autocast(step.device_type, dtype=half, enabled=half is not None):
+        on = torch.is_autocast_enabled(step.device_type)
+        return str(torch.get_autocast_dtype(step.device_type)).removeprefix("torch.") if on else None
+
+
+def prepared_step(work: Workload, spec: Spec) -> tuple[TrainStep | Captured, dict[str, Any]]:
+    "Return a step, and the fields of a record that say what was built. Its inputs and dropout follow from the seed."
+    torch.manual_seed(spec.seed)
+    start = perf_counter()
+    step = make_step(work, spec)
+    trace_s = perf_counter() - start if spec.torchscript else None
+    n_params = sum(p.numel() for p in work.model.parameters())
+    return step, dict(n_params=n_params, trace_s=trace_s, autocast=autocast_dtype(step))
+
 # %% ../../nbs/run/06a_bench.ipynb #c9529b0e
 class Bench:
     "A device and the model on it."
@@ -364,8 +382,8 @@ class Bench:
         progress("ready", None)
         switches: dict = set_precision(spec.precision) | dict(allocator=allocator_settings(self.device))
         work = self._build(spec)
-        torch.manual_seed(spec.seed)
-        step = make_step(work, spec)
+        step, facts = prepared_step(work, spec)
+        switches |= facts
         m, fields, found = self._time(step, spec, requested, limits, progress, None if brief else self.gpu)  # brief: no energy
         wrong = nonfinite_finding(step)
         if not brief and not wrong:

@@ -77,6 +77,7 @@ class Record(SpecFields):
     first_step_s: float | None = None  # seconds of the very first step, which tunes and allocates
     compile_s: float | None = None  # seconds of torch.compile before the warm-up, with the caches on disk as they were
     graph_breaks: int | None = None  # places where torch.compile returned to Python; None: not compiled
+    trace_s: float | None = None  # seconds of TorchScript's tracing
     warmup_s: float | None = None  # seconds before the timed part
     passes_s: float | None = None  # seconds of the passes after the timed part, which measure the parts of a step and `busy`
     # soak
@@ -97,6 +98,7 @@ class Record(SpecFields):
     joules_per_step: float | None = None
     samples_per_joule: float | None = None
     # checks
+    n_params: int | None = None  # parameters of the model
     model_tflops: float | None = None  # model FLOP/s / 1e12
     mfu: float | None = None  # share of the data sheet's peak
     ceiling_share: float | None = None  # share of the matmul throughput of this very machine
@@ -105,6 +107,7 @@ class Record(SpecFields):
     tf32_matmul: bool | None = None  # read back from torch
     tf32_conv: bool | None = None  # read back from torch
     cudnn_benchmark: bool | None = None  # read back from torch
+    autocast: str | None = None  # data type of autocast, read back from torch; None: off
     allocator: str | None = None  # settings of torch's memory allocator on CUDA; None: the default
     # machine
     device: str | None = None
@@ -117,12 +120,15 @@ class Record(SpecFields):
     pytorch: str | None = None
     cuda: str | None = None
     cudnn: str | None = None
+    cuda_archs: str | None = None  # architectures that this build of torch has kernels for
     timm: str | None = None
     transformers: str | None = None
     python: str | None = None
     platform: str | None = None
+    os_version: str | None = None
     cpu: str | None = None
     cpu_cores: float | None = None
+    gpus: int | None = None  # NVIDIA GPUs that the driver has
     ram_bytes: int | None = None
     pids_max: int | None = None  # maximum of processes and threads
     # GPU before the start
@@ -248,7 +254,7 @@ def comparison_key(record: Record) -> str:
 
 # %% ../../nbs/store/05_record.ipynb #1bce85f2
 # Fields that are younger than the first journals: unknown ones are neither in an id nor in a line, so that both stay the same.
-YOUNGER_FIELDS = ("allocator", "changed", "digest")
+YOUNGER_FIELDS = ("allocator", "changed", "digest", "n_params", "trace_s", "autocast", "cuda_archs", "os_version", "gpus")
 
 
 def _without_unknown(row: dict[str, Any]) -> dict[str, Any]:

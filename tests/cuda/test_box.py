@@ -49,6 +49,7 @@ def test_the_sensors_are_read_while_a_model_trains(rented, tmp_path):
     code, err, (record,) = run_rsg(rented(gpu), tmp_path, *SMALL, "--n-seconds", "3")
     assert code == 0 and record["outcome"] == "ok", err
     assert record["pci_id"] == "00000000:01:00.0" and record["device_name"] == CARD["NAME"] and record["driver"] == "999.1"
+    assert record["gpus"] == 1 and "sm_" in record["cuda_archs"] and record["n_params"] > 0 and record.get("autocast") is None
     assert (record["power_limit_w"], record["power_limit_default_w"], record["power_w"]) == (250, 350, 180)
     assert (record["sm_clock_mhz"], record["sm_clock_max_mhz"], record["energy_j"]) == (1400, 2100, 500)
     assert {"power_limit", "low_clocks"} <= set(codes(record)) and "1400 of 1610 MHz" in str(record["findings"])
