@@ -24,6 +24,7 @@ VALUES = dict(
     task=("classify", "lm"), seq_len=(64, 128), attention=("sdpa", "eager"), cell=("LSTM", "GRU"), layers=(1, 2), emb_dim=(64, 128),
     hid_dim=(64, 128), tied=(True, False), vocab=(1000, 2000), dropout=(0.1, 0.5),
     digest=(None, "0123456789abcdef", "fedcba9876543210"),
+    full_dropout=(True, None), carry_state=(None, True), no_cudnn=(None, True),
 )  # fmt: skip
 NOT_A_SETTING = {"bs", "seed", "changed"}
 STACK = dict(
@@ -40,6 +41,7 @@ def test_all_fields_of_the_spec_are_tested():
 def variants(field, known):
     "Return a record for each value of a field; where the model's own values are known, only the first value is its own."
     base = replace(point(spec=dict(size=224, changed="" if known else None)), fused=None)
+    if field == "full_dropout": base = replace(base, family="lstm", task="lm")  # only these have it
     is_own = field in options_of(SpecFields) and options_of(SpecFields)[field].own
     more = [dict(changed=field) if known and is_own and i else {} for i in range(len(VALUES[field]))]
     return [seal(replace(base, **{field: value}, **m)) for value, m in zip(VALUES[field], more)]

@@ -50,7 +50,7 @@ def _record_of(values: Iterable) -> Record:
 
 
 FACTS = ("key", "group", "what", "any_length", "stack", "special")
-PUBLISHED_OPTIONS = ("precision", "mode", "size", "seq_len", "layout", "n_gpus")  # that tables of published results name
+PUBLISHED_OPTIONS = ("precision", "mode", "size", "seq_len", "layout", "n_gpus", "carry_state")  # that tables of published results name
 
 
 def _facts_of(record: Record) -> tuple[str, ...]:

@@ -381,6 +381,7 @@ class Bench:
         "Return the record of a point that ran to its end."
         progress("ready", None)
         switches: dict = set_precision(spec.precision) | dict(allocator=allocator_settings(self.device))
+        torch.backends.cudnn.enabled = not spec.no_cudnn
         work = self._build(spec)
         step, facts = prepared_step(work, spec)
         switches |= facts

@@ -120,7 +120,7 @@ def read_value(row: Option, text: Any) -> Any:
 # %% ../../nbs/spec/00b_options.ipynb #f4642c84
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 MODES = ("train", "infer", "forward")
-OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
+OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop")
 FUSED = ("sgd", "adam", "adamw")  # the optimizers with a fused form on every device that trains in FP16
 TASKS = ("classify", "lm")  # lm: predict the next token, at each token
 ATTENTIONS = ("eager", "sdpa", "flash")
@@ -155,7 +155,7 @@ class SpecFields:
                                  families=("timm", "hf", "lstm"), label="{} class{es}", own=True)  # fmt: skip
     layout: str = option("nchw", "Memory layout of images: nchw or channels_last.", IMAGES, metavar="LAYOUT", choices=LAYOUTS,
                          read=_layout, label="{}")  # fmt: skip
-    optimizer: str | None = option(None, "sgd, adam, adamw, adagrad or rmsprop. Default: sgd; for lstm, adam.", STEP,
+    optimizer: str | None = option(None, "sgd, adam, adamw, adagrad, adadelta or rmsprop. Default: sgd; for lstm, adam.", STEP,
                                    metavar="NAME", choices=OPTIMIZERS, label="{}", own=True)  # fmt: skip
     fused: bool | None = option(None, "Update all weights in one kernel. The default on CUDA and in FP16.", STEP, train_only=True,
                                 label="fused")  # fmt: skip
@@ -168,7 +168,9 @@ class SpecFields:
                                  metavar="[BACKEND[:MODE]]", label="compile {}")  # fmt: skip
     torchscript: bool = option(False, "With --mode infer: run a TorchScript trace.", STEP, label="torchscript")
     cuda_graph: bool = option(False, "Capture one step as a CUDA graph, then replay it.", STEP, label="cuda-graph")
+    no_cudnn: bool | None = option(None, "On CUDA, compute without cuDNN.", STEP, label="without cuDNN")
     n_gpus: int = 1  # devices that share a step
+    full_dropout: bool | None = None  # an LSTM drops after embedding and layers, as published; None: between layers only, or no dropout
     changed: str | None = None  # the options whose value is not the model's own, separated by spaces; None: not known
     digest: str | None = None  # of the source and the structure of a user's own model; None: a model of a known family
     seed: int = option(0, "Seed of the random weights and inputs.", TIME, metavar="N", least=0, below=2**32)
@@ -198,8 +200,11 @@ class SpecFields:
     tied: bool | None = option(None, "Share the weights of embedding and output.", TEXT, families=("lstm",), label="tied", own=True)
     vocab: int | None = option(None, "Different tokens. Default: the model's own.", TEXT, metavar="N", least=1, families=("hf", "lstm"),
                                label="vocabulary {}", own=True)  # fmt: skip
-    dropout: float | None = option(None, "Dropout between recurrent layers.", TEXT, metavar="SHARE", least=0, below=1, families=("lstm",),
-                                   label="dropout {}", own=True)  # fmt: skip
+    dropout: float | None = option(None, "Dropout around and between recurrent layers.", TEXT, metavar="SHARE", least=0, below=1,
+                                   families=("lstm",), label="dropout {}", own=True)  # fmt: skip
+
+    carry_state: bool | None = option(None, "Carry a recurrent state from batch to batch.", TEXT, families=("lstm",),
+                                      label="carried state")  # fmt: skip
 
     @property
     def label(self) -> str:
@@ -239,6 +244,8 @@ def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size
         words["n_gpus"] = f"{spec.n_gpus} GPUs"
     if spec.digest is not None:
         words["digest"] = f"digest {spec.digest[:8]}"
+    if (spec.family, spec.task, spec.full_dropout) == ("lstm", "lm", None) and spec.mode != "infer":
+        words["full_dropout"] = "dropout between layers only"  # a result of an older version
     if None in (spec.mode, spec.precision, spec.layout):
         words["options"] = "other options unknown"  # a result of another program
     return words

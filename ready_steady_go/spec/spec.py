@@ -38,6 +38,8 @@ def conflict(spec: SpecFields) -> str | None:
         "--torchscript and --compile are mutually exclusive; use one": spec.torchscript and spec.compile,
         f"--cuda-graph: --compile {spec.compile} already captures CUDA graphs; use one": spec.cuda_graph and spec.compile in GRAPH_BACKENDS,
         "--cuda-graph: checkpointing restores random states, which a graph cannot; use one": spec.cuda_graph and spec.checkpointing,
+        "--carry-state: a CUDA graph and a TorchScript trace would repeat the first state; use one":
+            spec.carry_state and (spec.cuda_graph or spec.torchscript),
         "--cuda-graph: adagrad counts its steps on the host, which a graph does not repeat; use adam, adamw, rmsprop or sgd":
             spec.cuda_graph and spec.optimizer == "adagrad",
     }  # fmt: skip

@@ -254,7 +254,20 @@ def comparison_key(record: Record) -> str:
 
 # %% ../../nbs/store/05_record.ipynb #1bce85f2
 # Fields that are younger than the first journals: unknown ones are neither in an id nor in a line, so that both stay the same.
-YOUNGER_FIELDS = ("allocator", "changed", "digest", "n_params", "trace_s", "autocast", "cuda_archs", "os_version", "gpus")
+YOUNGER_FIELDS = (
+    "allocator",
+    "changed",
+    "digest",
+    "full_dropout",
+    "carry_state",
+    "no_cudnn",
+    "n_params",
+    "trace_s",
+    "autocast",
+    "cuda_archs",
+    "os_version",
+    "gpus",
+)
 
 
 def _without_unknown(row: dict[str, Any]) -> dict[str, Any]:

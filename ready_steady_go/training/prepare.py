@@ -235,6 +235,8 @@ def check_options(
     "Raise a `UserError` if this device, this torch or this model does not support an option of the step."
     if spec.cuda_graph and device.type != "cuda":
         raise UserError(f"--cuda-graph: it needs a GPU with CUDA, and the device is {device.type}; remove it")
+    if spec.no_cudnn and device.type != "cuda":
+        raise UserError(f"--no-cudnn: only CUDA has cuDNN, and the device is {device.type}; remove it")
     if spec.fused and spec.optimizer:
         _check_fused(spec.optimizer, device)
     if spec.compile:

@@ -50,7 +50,8 @@ def sgd(
 
 # %% ../../nbs/training/01_workload.ipynb #4de7e215
 OPTIMIZER_CLASSES = dict(
-    sgd=torch.optim.SGD, adam=torch.optim.Adam, adamw=torch.optim.AdamW, adagrad=torch.optim.Adagrad, rmsprop=torch.optim.RMSprop,
+    sgd=torch.optim.SGD, adam=torch.optim.Adam, adamw=torch.optim.AdamW, adagrad=torch.optim.Adagrad,
+    adadelta=torch.optim.Adadelta, rmsprop=torch.optim.RMSprop,
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ __all__ = ['SIZES', 'MODELS', 'GATES', 'names', 'has', 'complete', 'LanguageMode
 
 # %% ../../../nbs/training/01d_families.lstm.ipynb #ea478b10
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def _check_dropout(spec: Spec, model: str) -> None:
         return
     if spec.mode == "infer":
         raise UserError("--dropout has no effect with --mode infer; remove it")
-    if (spec.layers or SIZES["layers"]) == 1:
+    if MODELS[spec.model]["task"] == "classify" and (spec.layers or SIZES["layers"]) == 1:
         raise UserError(f"--dropout: {model} drops between layers and has only one; add --layers 2, or remove --dropout")
 
 
@@ -50,13 +51,15 @@ def complete(
     "Return the spec with all sizes. Raise a `UserError` if they contradict each other."
     own, model = MODELS[spec.model], f"lstm:{spec.model}"
     _check_dropout(spec, model)
-    for name in ("size", "tied", "vocab", "classes"):
-        if getattr(spec, name) is not None and name not in own:
+    for name in ("size", "tied", "vocab", "classes", "carry_state"):
+        if getattr(spec, name) is not None and name not in (*own, *(["carry_state"] if own["task"] == "lm" else [])):
             raise UserError(f"{option_name(name)}: {model} does not use it; remove it")
     spec = replace(spec, **{name: value for name, value in own.items() if getattr(spec, name) is None})
     if spec.task != own["task"]:
         other = next(name for name in MODELS if name != spec.model)
         raise UserError(f"--task {spec.task}: {model} is for --task {own['task']}; use --model lstm:{other}")
+    if spec.task == "lm" and spec.mode != "infer":
+        spec = replace(spec, full_dropout=True)
     if spec.tied and spec.emb_dim != spec.hid_dim:
         raise UserError(f"--tied: embedding and output share weights only if their sizes are equal; use --emb-dim {spec.hid_dim}")
     return spec
@@ -71,17 +74,23 @@ def _recurrent_layers(spec: Spec) -> nn.Module:
 def _states(
     layers: nn.Module,
     inputs: Tensor,  # (batch, tokens, features)
-) -> Tensor:  # (batch, tokens, units)
-    "Return the last layer's state at each token. A sequence begins with a state of zeros."
+    first=None,  # the state before the first token; None: zeros
+) -> tuple:  # the last layer's state at each token, (batch, tokens, units), and the state of all layers after the last token
+    "Return the states of recurrent layers. On a CPU, compute half precision without oneDNN where it has none."
     on_cpu = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if not on_cpu or (torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return layers(inputs)[0]
+        return layers(inputs, first)
     with torch.backends.mkldnn.flags(enabled=False):
-        return layers(inputs)[0]
+        return layers(inputs, first)
 
 # %% ../../../nbs/training/01d_families.lstm.ipynb #6be59502
+def _batch_size(state) -> int:  # (layers, batch, units), of an LSTM two of them
+    "Return the batch size of a recurrent state."
+    return (state[0] if isinstance(state, tuple) else state).shape[1]
+
+
 class LanguageModel(nn.Module):
-    "An embedding, recurrent layers, and scores for the next token at each token."
+    "An embedding, recurrent layers, and scores for the next token at each token; dropout before and after the layers."
 
     def __init__(self, spec: Spec):
         super().__init__()
@@ -89,11 +98,18 @@ class LanguageModel(nn.Module):
         self.logits = nn.Linear(spec.hid_dim, spec.vocab)
         if spec.tied:
             self.logits.weight = self.embedding.weight
+        self.dropout = nn.Dropout(spec.dropout)
+        self.carries = bool(spec.carry_state)
+        self.last: Any = None  # the state after the last batch
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.logits(_states(self.cells, self.embedding(tokens)))
+        first = self.last if self.last is not None and _batch_size(self.last) == len(tokens) else None
+        states, last = _states(self.cells, self.dropout(self.embedding(tokens)), first)
+        if self.carries:
+            self.last = tuple(s.detach() for s in last) if isinstance(last, tuple) else last.detach()
+        return self.logits(self.dropout(states))
 
-
+# %% ../../../nbs/training/01d_families.lstm.ipynb #16c2d989
 class Classifier(nn.Module):
     "Recurrent layers over a sequence of features, and scores for its class from the last state."
 
@@ -102,7 +118,7 @@ class Classifier(nn.Module):
         self.cells, self.logits = _recurrent_layers(spec), nn.Linear(spec.hid_dim, spec.classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.logits(_states(self.cells, features)[:, -1])
+        return self.logits(_states(self.cells, features)[0][:, -1])
 
 # %% ../../../nbs/training/01d_families.lstm.ipynb #cd7e8261
 GATES = dict(LSTM=4, GRU=3, RNN=1)
