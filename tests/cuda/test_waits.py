@@ -13,7 +13,8 @@ FAMILIES = {
 }
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 STEPS = {
-    **{f"{p} {o}": dict(precision=p, optimizer=o) for p in ("fp32", "bf16") for o in ("sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop")},
+    **{f"{p} {o}": dict(precision=p, optimizer=o) for p in ("fp32", "bf16")
+       for o in ("sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop")},
     **{f"fp16 {o}": dict(precision="fp16", optimizer=o) for o in ("sgd", "adam", "adamw")},
     **{f"fp32 unfused {o}": dict(precision="fp32", optimizer=o, fused=False) for o in ("sgd", "adam", "adamw")},
     **{f"{p} clip": dict(precision=p, clip=1.0) for p in ("fp32", "fp16", "bf16")},
