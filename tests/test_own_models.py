@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from ready_steady_go.commands.compare import compare
 from ready_steady_go.report.comparable import classify
@@ -68,6 +69,19 @@ def test_a_module_may_complete_the_spec(here):
     (here / "own_complete.py").write_text(MINE.replace("(bs, 8,", "(bs, spec.seq_len, 8,") + text)
     assert resolve(Spec(model="own_complete:x")).seq_len == 7
     assert resolve(Spec(model="own_complete:x", seq_len=9)).seq_len == 9
+
+
+@pytest.mark.parametrize("where", ["on import", "in build"])
+def test_a_module_does_not_change_the_precision(here, where):
+    switch = "    torch.backends.fp32_precision = 'tf32'\n    torch.backends.cudnn.conv.fp32_precision = 'tf32'\n"
+    on_import = MINE.replace("from torch import nn", f"from torch import nn\nif hasattr(torch.backends, 'fp32_precision'):\n{switch}")
+    in_build = MINE.replace("    model =", f"{switch}    model =") if hasattr(torch.backends, "fp32_precision") else MINE
+    (here / "own_tf32.py").write_text(on_import if where == "on import" else in_build)
+    bench, spec = Bench("cpu"), resolve(Spec(model="own_tf32:tiny"))
+    for bs in (4, 8):
+        record = bench.point(replace(spec, bs=bs), n_batches=3)
+        assert (record.outcome, record.tf32_matmul, record.tf32_conv) == ("ok", False, False), record.error
+        assert "tf32" not in (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
 
 
 def test_a_file_here_never_replaces_a_library(here):

@@ -380,9 +380,9 @@ class Bench:
     def _measure(self, spec: Spec, requested: dict, limits: dict, brief: bool, progress) -> Record:
         "Return the record of a point that ran to its end."
         progress("ready", None)
+        work = self._build(spec)  # first: a user's module may change the switches when it is imported or builds its model
         switches: dict = set_precision(spec.precision) | dict(allocator=allocator_settings(self.device))
         torch.backends.cudnn.enabled = not spec.no_cudnn
-        work = self._build(spec)
         step, facts = prepared_step(work, spec)
         switches |= facts
         m, fields, found = self._time(step, spec, requested, limits, progress, None if brief else self.gpu)  # brief: no energy

@@ -94,12 +94,19 @@ def make_clock(
     return HostClock() if device.type == "cpu" else EventClock(device)
 
 # %% ../../nbs/timing/02b_device.ipynb #70beadb8
+def _forget_fp32_precision() -> None:
+    "Undo what a model has set by the names of torch 2.9 and later; mixed with the older names, torch refuses to answer."
+    if hasattr(torch.backends, "fp32_precision"):
+        torch.backends.fp32_precision = torch.backends.cudnn.fp32_precision = "none"
+
+
 def set_precision(
     precision: str,  # one of `spec.options.PRECISIONS`
 ) -> dict[str, bool]:  # fields of the record, as torch reports them
     "Set the TF32 switches and cuDNN's autotuning, and read them back."
     with warnings.catch_warnings():  # the names that every supported torch knows are deprecated in the newest
         warnings.simplefilter("ignore")
+        _forget_fp32_precision()
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
