@@ -76,12 +76,19 @@ def test_a_module_does_not_change_the_precision(here, where):
     switch = "    torch.backends.fp32_precision = 'tf32'\n    torch.backends.cudnn.conv.fp32_precision = 'tf32'\n"
     on_import = MINE.replace("from torch import nn", f"from torch import nn\nif hasattr(torch.backends, 'fp32_precision'):\n{switch}")
     in_build = MINE.replace("    model =", f"{switch}    model =") if hasattr(torch.backends, "fp32_precision") else MINE
-    (here / "own_tf32.py").write_text(on_import if where == "on import" else in_build)
+    module = on_import if where == "on import" else in_build
+    watched = (
+        "def watched(*args):\n    seen.append(torch.backends.cudnn.conv.fp32_precision)\n    return nn.functional.cross_entropy(*args)\n"
+    )
+    if hasattr(torch.backends, "fp32_precision"):
+        module = module.replace("draw, nn.functional.cross_entropy", "draw, watched") + "seen = []\n" + watched
+    (here / "own_tf32.py").write_text(module)
     bench, spec = Bench("cpu"), resolve(Spec(model="own_tf32:tiny"))
     for bs in (4, 8):
         record = bench.point(replace(spec, bs=bs), n_batches=3)
         assert (record.outcome, record.tf32_matmul, record.tf32_conv) == ("ok", False, False), record.error
-        assert "tf32" not in (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+    seen = getattr(sys.modules["own_tf32"], "seen", [])
+    assert "tf32" not in seen and (len(seen) > 6 or not hasattr(torch.backends, "fp32_precision"))
 
 
 def test_a_file_here_never_replaces_a_library(here):
