@@ -108,7 +108,8 @@ for line in sys.stdin:
 @pytest.mark.parametrize("second,outcome", [("ok", "ok"), ("oom", "oom")])
 def test_an_ambiguous_error_is_tried_once_more_in_a_fresh_process(second, outcome, tmp_path):
     path, started = tmp_path / "answers", []
-    answer = lambda outcome, ambiguous: json.dumps(dict(event="record", record=dict(model="toy", bs=SPEC.bs, outcome=outcome), ambiguous=ambiguous))
+    toy = dict(model="toy", bs=SPEC.bs)
+    answer = lambda outcome, ambiguous: json.dumps(dict(event="record", record=toy | dict(outcome=outcome), ambiguous=ambiguous))
     path.write_text("\n".join([answer("oom", True), answer(second, second == "oom"), answer("failed:never asked", False)]))
 
     def start():

@@ -20,7 +20,7 @@ import torch
 from ready_steady_go.run.bench import Bench
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.timing.device import set_precision
-from ready_steady_go.training.prepare import make_step
+from ready_steady_go.training.prepare import make_step, with_fused
 
 COUNTERS = (
     "launches busy_ns stream_syncs device_syncs event_syncs event_queries blocking_copies small_uploads mallocs frees"
@@ -105,7 +105,7 @@ def per_step(bench, spec, mistake):
 def answer(bench, case):
     "Measure and count one case."
     configure(case.get("env", {}))
-    spec = replace(bench.check(Spec(**case["spec"])), bs=case.get("bs", 8))
+    spec = with_fused(replace(bench.check(Spec(**case["spec"])), bs=case.get("bs", 8)), bench.device)
     with planted(bench, case.get("plant")):
         start = time.monotonic()
         record = asdict(bench.point(spec, **case["point"])) if "point" in case else None
