@@ -272,7 +272,7 @@ def measure_ladder(campaign: Campaign, ladder: Ladder, records: Iterator[Record]
     campaign.screen.end(ladder.search.why)
     if campaign.runner.lost:
         raise RuntimeError("the GPU does not answer; the results so far are kept; rent another box")
-    campaign.runner.end()  # the next model gets a fresh process
+    campaign.runner.done(ladder.spec)
 
 # %% ../../nbs/run/06g_campaign.ipynb #effe7f7b
 @dataclass
@@ -421,9 +421,10 @@ def run(
     options = requests[0].options
     journal = journal or Journal(options.out)
     check_start(journal)
-    runner = runner or Runner(options.device)
+    runner = runner or Runner(options.device, models=[spec.model for request in requests for spec in request.specs])
     handle_signals(raise_interrupted)
     try:
+        runner.begin_early()  # it imports while the price and the sensors are read
         campaign = Campaign(screen, runner, journal, PriceLookup(options.usd_per_hour))
         return carry_out(requests, campaign, began, collected or Collected())
     except Interrupted as stop:

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['BENCH_COMMAND', 'FIRST_BEAT_TIMEOUT_S', 'BEAT_TIMEOUT_S', 'POLL_S', 'MAX_ANSWER_BYTES', 'NOT_INHERITED', 'HANG_UP',
-           'ENDING_SIGNALS', 'UNKILLABLE', 'PROTOCOL', 'MAX_KEPT_BYTES', 'POINT_S', 'WARMUP_S', 'new_token',
-           'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone', 'end_process', 'ErrorOutput',
-           'Child', 'record_in', 'Runner', 'time_limits', 'trial_result', 'run_ladder', 'run_soak']
+           'ENDING_SIGNALS', 'UNKILLABLE', 'PROTOCOL', 'MAX_KEPT_BYTES', 'POINT_S', 'WARMUP_S', 'bench_command',
+           'new_token', 'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone', 'end_process',
+           'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner', 'time_limits', 'trial_result',
+           'run_ladder', 'run_soak']
 
 # %% ../../nbs/run/06c_supervise.ipynb #05630b73
 import ctypes
@@ -18,7 +19,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -34,6 +35,15 @@ from ..store.record import CHECKER, DEFAULTS, SKIPPED_OOM, Record, make_record, 
 
 # %% ../../nbs/run/06c_supervise.ipynb #2cf2580b
 BENCH_COMMAND = child_command("ready_steady_go.run.child")
+
+
+def bench_command(
+    models: Iterable[str],  # as typed; what they need is imported at once
+) -> tuple[str, ...]:
+    "Return the command line of a child that will measure these models."
+    return (*BENCH_COMMAND, *dict.fromkeys(models))
+
+
 FIRST_BEAT_TIMEOUT_S = 300.0  # until the first answer: importing torch from a cold disk is slow
 BEAT_TIMEOUT_S = 120.0  # between two heartbeats, but never less than ten times a step
 POLL_S = 1.0  # between two looks at a silent child: a copy of it can hold the pipe open after its death
@@ -154,10 +164,12 @@ def end_process(
     token: str = "",  # see `box.process.TOKEN`
 ) -> int | None:  # exit code; None if it cannot be ended: then it is left behind
     "End a process and everything that it started."
+    code, ended = None, False
     try:
-        return _end_leader(process, patience_s)
+        code = _end_leader(process, patience_s)
     finally:
-        end_processes(process.pid, token)
+        ended = end_processes(process.pid, token)
+    return code if ended else None
 
 # %% ../../nbs/run/06c_supervise.ipynb #c9f3df32
 MAX_KEPT_BYTES = 8192
@@ -198,8 +210,9 @@ class Child:
         self.ended = False
         self.oom_kills = oom_kills()
         pipes: dict = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.environment = bench_environment(self.token)
         with signals_held():
-            self.process = subprocess.Popen(command, start_new_session=True, env=bench_environment(self.token), bufsize=0, **pipes)
+            self.process = subprocess.Popen(command, start_new_session=True, env=self.environment, bufsize=0, **pipes)
         self.errors = ErrorOutput(self.process.stderr)
 
     def ask(
@@ -298,6 +311,13 @@ def record_in(
         raise ChildGone(PROTOCOL, "the answer has no sound record: the model writes to the pipe of the benchmark")
     return record
 
+# %% ../../nbs/run/06c_supervise.ipynb #ab736ef6
+def needs_new_process(
+    before: Spec,  # of the model that the child has measured
+) -> bool:
+    "Return True if a compiler worked for this model, or if it is a user's own: they may have started or changed what a copy shares."
+    return before.compile is not None or before.digest is not None
+
 # %% ../../nbs/run/06c_supervise.ipynb #515daab1
 class Runner:
     "The points of one device, measured in a child that is replaced when it dies."
@@ -305,21 +325,35 @@ class Runner:
     def __init__(
         self,
         device: str | None = None,  # as typed; None: the best device
-        start: Callable[[], Child] = Child,
+        start: Callable[[], Child] | None = None,  # None: a child that imports what the models need
+        models: Iterable[str] = (),  # to come, as typed
     ):
-        self.device, self.start = device, start
+        self.models = [*models]
+        self.device, self.start = device, start or partial(Child, bench_command(self.models))
         self.child: Child | None = None
+        self.renewable = False  # a fresh copy of the child can replace it
+        self.used_by: Spec | None = None  # the model that the child has measured to the end
         self.machine: Machine | None = None
         self.lost = False  # the device is gone, and every further point would fail
+
+    def begin(self) -> None:
+        "Start the child, if there is none, and do not wait for it."
+        with signals_held():
+            self.child = self.child or self.start()
+
+    def begin_early(self) -> None:
+        "Start the child if it is known what it has to import."
+        if self.models:
+            self.begin()
 
     def check(
         self,
         specs: list[Spec],  # as typed
     ) -> list[Spec]:  # completed by their families
         "Return the completed specs. Raise `UserError` if one cannot run, and `ChildGone` if the child does not start."
-        with signals_held():
-            self.child = self.child or self.start()
+        self.begin()
         answer = self.child.ask(dict(do="check", device=self.device, specs=[asdict(spec) for spec in specs]))
+        self.renewable = answer.get("renewable") is True
         try:
             self.machine = Machine(**answer["machine"])
             return [Spec(**spec) for spec in answer["specs"]]
@@ -335,6 +369,8 @@ class Runner:
     ) -> Record:
         "Return the record of a point, whatever happens."
         try:
+            if self.used_by is not None:
+                self._renew(self.used_by)
             if self.child is None:
                 self.check([])  # names the device to the new child; the spec is complete
             question = dict(do="point", spec=asdict(spec), limits=limits)
@@ -350,6 +386,22 @@ class Runner:
             self.end()  # the device is in doubt: the next point gets a new process
         return record
 
+    def done(self, spec: Spec) -> None:
+        "Note that a model has no more points. The next one gets a fresh process when it begins."
+        self.used_by = spec
+
+    def _renew(self, before: Spec) -> None:
+        "Replace the child by a fresh copy of it, or end it where only a new process is sound."
+        child, self.used_by = self.child, None
+        if child is None or not self.renewable or needs_new_process(before) or child.environment != bench_environment(child.token):
+            self.end()
+            return
+        try:
+            child.ask(dict(do="renew"))
+            self.check([])
+        except ChildGone:  # a new one is started
+            self.end()
+
     def _record_of_death(self, spec: Spec, limits: dict, end: ChildGone) -> Record:
         "Return the record of a point whose child died."
         on_cpu = self.machine is not None and self.machine.device == "cpu"
@@ -362,7 +414,7 @@ class Runner:
     def end(self) -> None:
         "End the child, if there is one. A signal that arrives meanwhile must not leave half of it."
         with signals_held():
-            child, self.child = self.child, None
+            child, self.child, self.used_by = self.child, None, None
             if child is not None:
                 child.end()
 

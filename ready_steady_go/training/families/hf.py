@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED_MODELS', 'TABLE_NAMES', 'IMAGE_ARCHITECTURES', 'BYTES', 'SEQ_LEN', 'IMPLEMENTATIONS', 'PublishedModel',
-           'missing', 'architectures', 'names', 'has', 'complete', 'build']
+           'missing', 'architectures', 'names', 'has', 'import_code', 'complete', 'build']
 
 # %% ../../../nbs/training/01c_families.hf.ipynb #ab5098d3
 import ast
 import copy
+import importlib
 import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -111,6 +113,19 @@ def has(
 ) -> bool:
     "Return True if the model can be built here, or may be on the hub."
     return name in PUBLISHED_MODELS or "/" in name or name in names()
+
+# %% ../../../nbs/training/01c_families.hf.ipynb #a01f42c8
+def import_code(
+    name: str,  # one of `names()`
+) -> None:
+    "Import what building a model needs. A model on the hub is left out: its architecture is not known before it is asked for."
+    if missing() or "/" in name:
+        return
+    arch = PUBLISHED_MODELS[name].arch if name in PUBLISHED_MODELS else name
+    package = f"transformers.models.{arch.replace('-', '_')}"
+    importlib.import_module("transformers.models.auto.modeling_auto")
+    with suppress(ImportError):
+        importlib.import_module(f"{package}.modeling_{arch.replace('-', '_')}")
 
 # %% ../../../nbs/training/01c_families.hf.ipynb #7847e8ec
 def _architecture_of(

@@ -102,6 +102,15 @@ def complete(
         _check_on_meta(spec)
     return spec
 
+# %% ../../../nbs/training/01b_families.timm.ipynb #6fb9994c
+def _model_on(spec: Spec, device: torch.device | str) -> nn.Module:
+    "Return the model with random weights on the device."
+    try:
+        with torch.device(device):
+            return _image_model(spec).to(device)
+    except (NotImplementedError, RuntimeError, TypeError):  # it mixes tensors of the host with its own
+        return _image_model(spec).to(device)
+
 # %% ../../../nbs/training/01b_families.timm.ipynb #5d76b6f9
 def _image_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     "Return the cross entropy with one class for each image."
@@ -122,7 +131,7 @@ def build(
 ) -> Workload:
     "Return the model with random weights on the device, its loss and its batches."
     torch.manual_seed(spec.seed)
-    model = _image_model(spec).to(device).train()
+    model = _model_on(spec, device).train()
     classes = spec.classes or _n_features(model, spec, device)
     shape = spec.channels, *height_width(spec.size)
 

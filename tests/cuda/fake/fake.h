@@ -19,6 +19,7 @@ void fake_work(void *stream, ns_t ns, const char *name); /* queue an operation t
 ns_t fake_flops(double flops);                           /* how long a matmul takes */
 int fake_stub(const char *name);                         /* says once that it is missing where FAKE_CUDA_VERBOSE is set; returns 0 */
 double fake_env(const char *name, double otherwise);
+int fake_started(void);                                  /* the program has called the runtime */
 
 /* For CUPTI: what was done, while it listens. */
 struct done { ns_t start, end; const char *name; int stream; };
