@@ -198,12 +198,13 @@ CUDA_NOT_INITIALIZED = 3  # of the driver
 def driver_started(
     library: str = "libcuda.so.1",
 ) -> bool:
-    "Return True if this process has started CUDA's driver. The question does not start it."
+    "Return True if this process has started CUDA's driver, or if that cannot be known. The question does not start it."
     try:
         driver = ctypes.CDLL(library, mode=os.RTLD_NOLOAD)  # only if it is loaded already
     except OSError:
         return False
-    return driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != CUDA_NOT_INITIALIZED
+    count = getattr(driver, "cuDeviceGetCount", None)
+    return count is None or count(ctypes.byref(ctypes.c_int())) != CUDA_NOT_INITIALIZED
 
 
 def can_be_copied() -> bool:
