@@ -32,7 +32,7 @@ from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 
 CHILD = '''
-from ready_steady_go.box.process import answer_questions, begin_child
+from ready_steady_go.box.process import answer_in_copies, answer_questions, begin_child, can_be_copied, take_pipes
 begin_child()
 import os, signal, subprocess, sys, time
 
@@ -46,7 +46,8 @@ def answer(question, send):
         DEED
     return dict(event="record", record=dict(model="toy", bs=bs, device_name="Toy CPU", outcome="ok", throughput=100.0, step_ms=80.0))
 
-answer_questions(answer)
+if COPIED and can_be_copied(): answer_in_copies(lambda: answer, take_pipes())
+else: answer_questions(answer)
 '''
 request = Request([Spec(model="toy")], RunOptions(bs=[2, 4, 8, 16], out="j.jsonl", wandb="off"))
 sys.exit(run([request], Screen(), time.monotonic(), Runner(None, lambda: Child((sys.executable, "-c", CHILD)))))
@@ -65,12 +66,13 @@ DEADLINE_S = 100  # never reached, even on a busy machine
 class Toy:
     "A run in a folder, whose processes can be found."
 
-    def __init__(self, folder, deed, **how):
+    def __init__(self, folder, deed, copied=True, **how):
         self.folder, self.mark = folder, uuid.uuid4().hex
         (folder / "tmp").mkdir()
         env = os.environ | dict(RUN_OF_TEST=self.mark, TMPDIR=str(folder / "tmp"), PYTHONPATH=os.pathsep.join(sys.path))
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE) | how
-        self.process = subprocess.Popen([sys.executable, "-c", RUN.replace("DEED", deed)], cwd=folder, env=env, **pipes)
+        code = RUN.replace("DEED", deed).replace("COPIED", str(copied))  # a copy of the child answers, or the child itself
+        self.process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=env, **pipes)
 
     def wait_for(self, met):
         "Wait until a condition is met."
@@ -105,15 +107,17 @@ class Toy:
 MEASURED = [(2, "ok"), (4, "ok"), (8, "ok"), (16, "ok")]
 
 
+@pytest.mark.parametrize("copied", [True, False])
 @pytest.mark.parametrize("deed", FAMILY.values(), ids=FAMILY)
-def test_what_a_model_starts_ends_with_the_run(deed, tmp_path):
-    run = Toy(tmp_path, deed)
+def test_what_a_model_starts_ends_with_the_run(deed, copied, tmp_path):
+    run = Toy(tmp_path, deed, copied)
     code, err, found = run.end()
     assert (code, found) == (0, MEASURED), err
 
 
-def test_what_a_model_starts_ends_with_a_child_that_crashes(tmp_path):
-    code, err, found = Toy(tmp_path, ALL + "; os.kill(os.getpid(), signal.SIGSEGV)").end()
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_a_model_starts_ends_with_a_child_that_crashes(copied, tmp_path):
+    code, err, found = Toy(tmp_path, ALL + "; os.kill(os.getpid(), signal.SIGSEGV)", copied).end()
     assert (code, found) == (1, [(2, "ok"), (4, "failed:SIGSEGV"), (8, "ok"), (16, "ok")]), err
 
 
@@ -136,6 +140,17 @@ def test_a_signal_while_the_child_starts_ends_everything(signum, tmp_path):
     run.process.send_signal(signum)
     code, err, found = run.end()
     assert code == SIGNALS[signum] and found in ([], MEASURED[:1]) and "Traceback" not in err, (code, found, err)
+
+
+def test_a_child_without_its_copy_is_gone(tmp_path):
+    "Whatever kills the copy, the child ends as it did, and the next point has a new one."
+    code, err, found = Toy(tmp_path, "os.kill(os.getpid(), signal.SIGTERM)").end()
+    assert (code, found) == (1, [(2, "ok"), (4, "failed:SIGTERM"), (8, "ok"), (16, "ok")]), err
+
+
+def test_a_copy_does_not_outlive_its_child(tmp_path):
+    code, err, found = Toy(tmp_path, "os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)").end()
+    assert (code, found) == (1, [(2, "ok"), (4, "failed:SIGKILL"), (8, "ok"), (16, "ok")]), err
 
 
 def test_signals_one_after_the_other_end_a_run_once(tmp_path):

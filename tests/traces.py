@@ -27,7 +27,8 @@ def seen(device):
     memory = [torch.cuda.memory_allocated(), torch.cuda.memory_reserved()] if device.type == "cuda" else []
     return dict(
         kept=hasattr(torch, "left"), env=os.environ.get("LEFT"), dtype=str(torch.get_default_dtype()),
-        tf32=torch.backends.cuda.matmul.allow_tf32, deterministic=torch.backends.cudnn.deterministic, tuned=torch.backends.cudnn.benchmark, cached=torch.is_autocast_cache_enabled(),
+        tf32=torch.backends.cuda.matmul.allow_tf32, deterministic=torch.backends.cudnn.deterministic,
+        tuned=torch.backends.cudnn.benchmark, cached=torch.is_autocast_cache_enabled(),
         compiled=bool(compile_counts().get("frames")), memory=memory, threads=torch.get_num_threads(),
     )
 

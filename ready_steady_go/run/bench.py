@@ -349,7 +349,7 @@ class Bench:
         run_number: int | None = None,  # kept in the record
         soak: float | None = None,  # instead: until nothing changes any more, at most so many seconds
         brief: bool = False,  # a short measurement of a search: no passes, and no findings on steadiness
-        progress: Callable[[str, Measurement | None], None] = lambda phase, m: None,  # called with `ready`, `compile`, `steady` and `go`
+        progress: Callable[[str, Measurement | None], None] = lambda phase, m: None,  # called with each phase, from `ready` to `passes`
     ) -> Record:
         "Return the record of one point, whatever happens. Raise a `UserError` only for what `check` should have refused."
         requested: dict = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number, soak=soak)
@@ -388,6 +388,7 @@ class Bench:
         m, fields, found = self._time(step, spec, requested, limits, progress, None if brief else self.gpu)  # brief: no energy
         wrong = nonfinite_finding(step)
         if not brief and not wrong:
+            progress("passes", None)
             found += self._examine(step, spec, m, fields, bool(requested["soak"]))
         del step
         self._clean_up()

@@ -172,7 +172,7 @@ def notes_of(
     return list(dict.fromkeys(notes))
 
 # %% ../../nbs/run/06f_screen.ipynb #894bc8d5
-PHASES = dict(ready="building the model", compile="compiling", steady="warming up")
+PHASES = dict(ready="building the model", compile="compiling", steady="warming up", passes="taking a step apart")
 
 
 def progress_text(
