@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py                    all three parts, about 5 minutes on 2 cores
     python benchmarks/startup.py --part help        `rsg --help` beside `python -c 'import timm'`
-    python benchmarks/startup.py --part first       from the command to the first timed step, beside the imports alone
+    python benchmarks/startup.py --part first       from the command to the first step and the first timed one, beside the imports alone
     python benchmarks/startup.py --part suite       the seconds of `rsg suite quick`: importing, building, warming up, measuring, judging
 
 Everything runs in turns: `now`, and `before`, where each model gets a new process that imports for itself. Prints medians and their ratios;
@@ -19,7 +19,7 @@ import tempfile
 import time
 
 PARTS = ("help", "first", "suite")
-MODEL = ("--model", "resnet18", "--size", "64", "--bs", "2", "--n-batches", "20")  # its steps are short, so that what is around them shows
+MODEL = ("--model", "resnet18", "--bs", "2", "--n-batches", "20")  # its steps are short, so that what is around them shows
 KINDS = ("importing", "building", "compiling", "warming up", "measuring", "judging", "the rest")
 
 # The command itself, with a time for each question, heartbeat and answer. `before` undoes what saves time.
@@ -82,9 +82,10 @@ def traced(how, *args):
         with open(out, encoding="utf-8") as file: return json.load(file)
 
 
-def first_timed(events):
-    "Seconds from the command to the first timed step."
-    return next(e["at"] - e["seconds"] for e in events if e["name"] == "go")
+def first_steps(events):
+    "Seconds from the command to the first step of the warm-up, and to the first timed step."
+    begins = next(e["at"] for e in events if e["name"] == "steady")
+    return dict(step=begins, timed_step=next(e["at"] - e["seconds"] for e in events if e["name"] == "go"))
 
 
 STARTS = dict(
@@ -115,7 +116,8 @@ def part_help(turns):
         import_timm=[sys.executable, "-c", "import timm"],
         bare_python=[sys.executable, "-c", ""],
     )
-    times = in_turns({name: lambda c=command: seconds(c) for name, command in commands.items()}, turns)
+    medians = in_turns({name: lambda c=command: dict(all=seconds(c)) for name, command in commands.items()}, turns)
+    times = {name: one["all"] for name, one in medians.items()}
     ratio = times["import_timm"] / times["rsg_help"]
     for name, median in times.items(): print(f"{name:<12}{median * 1e3:9.0f} ms")
     print(f"rsg --help is {ratio:.0f} times faster than importing timm")
@@ -123,16 +125,20 @@ def part_help(turns):
 
 
 def part_first(turns, args):
-    "From the command to the first timed step, and the imports alone."
+    "From the command to the first step and to the first timed one, and the imports alone."
     # timm would import wandb, which rsg never does, and the end of the process is no import
     imports = "import sys; sys.modules['wandb'] = None; import os, torch, timm; os._exit(0)"
-    runs = dict(imports=lambda: seconds([sys.executable, "-c", imports]))
-    runs |= {how: lambda how=how: first_timed(traced(how, *MODEL, *args)) for how in ("now", "before")}
+    runs = dict(imports=lambda: dict(alone=seconds([sys.executable, "-c", imports])))
+    runs |= {how: lambda how=how: first_steps(traced(how, *MODEL, *args)) for how in ("before", "now")}
     times = in_turns(runs, turns)
-    print(f"\nfrom the command to the first timed step: {' '.join(MODEL)}")
-    print(f"imports of torch and timm {times['imports']:6.2f} s")
-    for how in ("before", "now"): print(f"{how:<25} {times[how]:6.2f} s, {times[how] / times['imports']:.2f} times the imports")
-    return {f"first_{name}": round(t, 3) for name, t in times.items()} | dict(first_ratio=round(times["now"] / times["imports"], 3)), True
+    alone = times["imports"]["alone"]
+    print(f"\nfrom the command: {' '.join(MODEL)}\nimports of torch and timm alone {alone:6.2f} s")
+    for how in ("before", "now"):
+        step, timed = times[how]["step"], times[how]["timed_step"]
+        print(f"{how:<6} first step {step:6.2f} s, {step / alone:.2f} times the imports", end="; ")
+        print(f"first timed step {timed:6.2f} s, {timed / alone:.2f} times")
+    found = {f"first_{name}": {part: round(t, 3) for part, t in one.items()} for name, one in times.items()}
+    return found | dict(first_ratio=round(times["now"]["step"] / alone, 3)), True
 
 
 def part_suite(turns, args, budget):
@@ -150,12 +156,12 @@ def part_suite(turns, args, budget):
 
 
 def in_turns(runs, turns):
-    "The median seconds of each, once to warm the disk and then in turns."
-    times = {name: [] for name in runs}
+    "The medians of each: once to warm the disk, and then in turns."
+    found = {name: [] for name in runs}
     for run in runs.values(): run()
     for _ in range(turns):
-        for name, run in runs.items(): times[name].append(run())
-    return {name: statistics.median(t) for name, t in times.items()}
+        for name, run in runs.items(): found[name].append(run())
+    return {name: {part: statistics.median(one[part] for one in rows) for part in rows[0]} for name, rows in found.items()}
 
 
 def main():

@@ -46,8 +46,9 @@ def answer(question, send):
         DEED
     return dict(event="record", record=dict(model="toy", bs=bs, device_name="Toy CPU", outcome="ok", throughput=100.0, step_ms=80.0))
 
-if COPIED and can_be_copied(): answer_in_copies(lambda: answer, take_pipes())
-else: answer_questions(answer)
+pipes = take_pipes()
+if COPIED and can_be_copied(): answer_in_copies(lambda: answer, pipes)
+answer_questions(answer, pipes)
 '''
 request = Request([Spec(model="toy")], RunOptions(bs=[2, 4, 8, 16], out="j.jsonl", wandb="off"))
 sys.exit(run([request], Screen(), time.monotonic(), Runner(None, lambda: Child((sys.executable, "-c", CHILD)))))

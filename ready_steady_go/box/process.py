@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,14 +209,9 @@ def driver_started(
 
 
 def can_be_copied() -> bool:
-    "Return True if a copy of this process is sound: a child on Linux without threads that has not started CUDA."
-    if sys.platform != "linux" or not os.environ.get(TOKEN) or os.getsid(0) != os.getpid() or driver_started():
-        return False
-    copy = os.fork()  # OpenBLAS ends its threads before a fork, so they are counted after one
-    if copy == 0:
-        os._exit(0)
-    os.waitpid(copy, 0)
-    return len(os.listdir("/proc/self/task")) == 1
+    "Return True if this process is a child on Linux that has not started CUDA. Its threads are counted when it is copied."
+    is_child = bool(os.environ.get(TOKEN)) and os.getsid(0) == os.getpid()
+    return sys.platform == "linux" and is_child and not driver_started()
 
 # %% ../../nbs/box/03bb_process.ipynb #ced2a492
 def end_as(
@@ -232,25 +228,31 @@ def end_as(
     os._exit(os.waitstatus_to_exitcode(status))
 
 # %% ../../nbs/box/03bb_process.ipynb #8f8f7c3d
+def _ask_for_next(asked: mmap.mmap, number: int) -> None:
+    "End this copy, and ask with a number for the next one."
+    asked[:] = number.to_bytes(8, "big")
+    os._exit(0)
+
+
 def work_in_copies(
     work: Callable[[int, Callable[[int], None]], None],  # a number, and the function with which a copy asks for the next one
 ) -> None:
-    "Do the work in a copy of this process, and in a fresh copy each time one asks for it, with the number that it gives."
-    child, token, asked = os.getpid(), os.environ[TOKEN], mmap.mmap(-1, 8)  # `asked` is shared with the copies
-
-    def leave(number: int) -> None:
-        asked[:] = number.to_bytes(8, "big")
-        os._exit(0)
-
+    "Do the work in a copy of this process, and in a fresh copy each time one asks for it. Return if a thread makes copies unsound."
+    child, token, asked, verdict = os.getpid(), os.environ[TOKEN], mmap.mmap(-1, 8), os.pipe()  # `asked` is shared with the copies
     number, keep = 0, [child, *processes_of(child, token)]  # the watcher
     while True:
         asked[:] = bytes(8)
         copy = os.fork()
         if copy == 0:
             die_with_parent(child)
-            work(number, leave)
+            if os.read(verdict[0], 1) == b"y":
+                work(number, partial(_ask_for_next, asked))
             os._exit(0)
+        sound = len(os.listdir("/proc/self/task")) == 1  # counted here, because OpenBLAS ends its threads before a fork
+        os.write(verdict[1], b"y" if sound else b"n")
         _, status = os.waitpid(copy, 0)
+        if not sound:
+            return
         number = int.from_bytes(asked[:], "big")
         if not number or not kill_processes(child, token, keep):  # nothing of a model may run beside the next one
             end_as(status)
@@ -260,7 +262,7 @@ def answer_in_copies(
     make: Callable[[], Callable[[dict, Callable[[dict], None]], dict]],  # returns the `answer` of a copy
     pipes: tuple[Any, Any],  # see `take_pipes`
 ) -> None:
-    "Answer the questions of the parent in copies of this process."
+    "Answer the questions of the parent in copies of this process. Return if they are unsound."
 
     def work(number: int, leave: Callable[[int], None]) -> None:
         if number:

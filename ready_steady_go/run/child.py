@@ -92,7 +92,7 @@ def import_for(
 
 # %% ../../nbs/run/06b_child.ipynb #0886fc44
 def copies_are_sound() -> bool:
-    "Return True if a copy of this process can measure."
+    "Return True if a copy of this process can measure, unless a thread runs."
     known = torch.version.hip is None and getattr(torch.version, "xpu", None) is None
     return known and not torch.cuda.is_initialized() and can_be_copied()
 
@@ -103,5 +103,4 @@ def main() -> None:
     import_for(sys.argv[1:])
     if copies_are_sound():
         answer_in_copies(lambda: Answers(renewable=True), pipes)
-    else:
-        answer_questions(Answers(), pipes)
+    answer_questions(Answers(), pipes)  # without a copy: a thread was found, or a copy cannot be sound here
