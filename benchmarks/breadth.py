@@ -1,4 +1,4 @@
-"""How many models of timm and transformers can be benchmarked.
+"""Count the models of timm and transformers that can be benchmarked.
 
     python benchmarks/breadth.py [--families timm,hf] [--sample 60] [--seed 0]
 

@@ -72,7 +72,7 @@ def make_all(n, seed):
 
 
 def is_number(value):
-    "Return whether a value is a finite number."
+    "Return True if a value is a finite number."
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -140,7 +140,7 @@ def simple_ways(step_ms):
 
 
 def drifts(trace):
-    "Return whether a trace drifts, so that no mean describes it."
+    "Return True if a trace drifts, so that no mean describes it."
     return trace.get("true_ms") is None or "drift" in str(trace["id"]).lower()
 
 

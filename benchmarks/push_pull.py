@@ -1,4 +1,4 @@
-"""How long W&B takes: records pushed and proven, runs pulled, through the real client, with a delay added to each request.
+"""The speed of W&B: records pushed and proven, runs pulled, through the real client, with a delay added to each request.
 
     python benchmarks/push_pull.py [--push 1000] [--pull 10000] [--delay 0.05]
 

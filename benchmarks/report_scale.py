@@ -1,4 +1,4 @@
-"""How long a report on many records takes, and how much memory.
+"""The time and the memory of a report on many records.
 
     python benchmarks/report_scale.py [--counts 1000,10000,100000]
 

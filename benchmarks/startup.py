@@ -1,4 +1,4 @@
-"""Where the seconds go before and between measurements.
+"""The seconds before and between measurements, by what they are spent on.
 
     python benchmarks/startup.py                    all three parts, about 5 minutes on 2 cores
     python benchmarks/startup.py --part help        `rsg --help` beside `python -c 'import timm'`

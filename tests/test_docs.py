@@ -39,7 +39,7 @@ ALL = sorted({command for page in PAGES for command in commands(page)})
 
 
 def arguments(command):
-    "What the shell hands to the program."
+    "Return the words that the shell hands to the program."
     words = shlex.split(command)
     return words[1 : words.index(">") if ">" in words else None]
 

@@ -1,4 +1,4 @@
-"What is packed: wheel and sdist hold what they must, their metadata is whole, and the program completes options in a shell."
+"Wheel and sdist hold the files that they must, their metadata is whole, and the program completes options in a shell."
 
 import os
 import re
@@ -55,7 +55,7 @@ def test_the_sdist_builds_the_site_and_runs_the_tests(built):
 
 
 def test_nothing_of_development_is_needed_to_run():
-    "What the package imports comes with it: no module of the dev extra is asked for."
+    "The package imports only what its dependencies install, and nothing of the dev extra."
     dev = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in ABOUT["optional-dependencies"]["dev"]} - {"transformers"}
     source = "\n".join(p.read_text() for p in (ROOT / "ready_steady_go").rglob("*.py") if p.name != "_modidx.py")
     assert not dev & set(re.findall(r"^\s*(?:from|import) ([\w]+)", source, flags=re.M))

@@ -1,4 +1,4 @@
-"What a record holds besides its throughput: findings, passes, soak, sensors, price. The children are real; their models are toys."
+"The fields of a record besides its throughput: findings, passes, soak, sensors, price. The children are real; their models are toys."
 
 import json
 import os

@@ -1,4 +1,4 @@
-"No process outlives a run, whoever is killed and whatever a model starts: the parent is real, a script stands in for the model."
+"No process outlives a run, for every process that is killed and all that a model starts: the parent is real, a script is the model."
 
 import json
 import os

@@ -41,7 +41,7 @@ def test_each_figure_can_miss(elsewhere):
     found = {name: value for name, value, _, _ in readable.figures()}
     assert found == {
         "exported cells over 30 lines": 1, "exported cells without a shown example": 1, "functions over 30 lines": 2,
-        "names that two modules define": 3, "upward imports": 1, "docstrings that open with What or Whether": 2, "phrases to avoid": 3,
+        "names that two modules define": 3, "upward imports": 1, "docstrings that open with a question word": 2, "phrases to avoid": 3,
         "words in a prose cell, median": 50,
     }  # fmt: skip
 

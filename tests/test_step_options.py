@@ -474,3 +474,13 @@ def test_a_captured_step_trains_as_the_step_does(precision, optimizer):
         return torch.cat([p.detach().flatten() for p in work.model.parameters()])
 
     assert torch.allclose(weights(cuda_graph=True), weights(), rtol=1e-2, atol=1e-3)
+
+
+def test_a_device_that_fails_while_an_option_is_tried_is_a_failed_point(monkeypatch):
+    def fail(spec, device):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(bench_module, "with_fused", fail)
+    record = bench_module.Bench("cpu").point(Spec(model="toy", family="timm", size=8, bs=4, optimizer="sgd"), n_batches=4)
+    assert (record.outcome, record.throughput) == ("failed:RuntimeError", None)
+    assert record.error == "RuntimeError: CUDA error: unspecified launch failure"

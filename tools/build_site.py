@@ -27,7 +27,7 @@ import site_reference  # noqa: E402
 
 
 def base_url():
-    "Where the site is published, as nbdev's links name it."
+    "Return the address at which the site is published, as nbdev's links name it."
     settings = configparser.ConfigParser()
     settings.read(ROOT / "settings.ini")
     return (settings["DEFAULT"]["doc_host"] + settings["DEFAULT"]["doc_baseurl"]).rstrip("/")

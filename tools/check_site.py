@@ -71,7 +71,7 @@ def leftovers(folder, pages):
 
 
 def complaints(folder):
-    "What is wrong with a built site."
+    "Return the errors of a built site."
     pages = pages_of(Path(folder).resolve())
     if not pages: return [f"{folder}: no page in it; python tools/build_site.py builds the site"]
     folder = Path(folder).resolve()

@@ -1,4 +1,4 @@
-"""How readable the sources are, in figures that a test holds.
+"""The readability of the sources, in figures that a test holds.
 
     python tools/readable.py            print the figures
     python tools/readable.py --list     print each place that misses its limit, too
@@ -28,6 +28,8 @@ PHRASES = (
     "it says nothing to", "it takes", "leave it out", "leave one out", "as usual", "for the eye", "of one's own", "whoever",
     "stands", "lies", "so it looks so", "told of", "what is asked for", "believe neither",
 )  # fmt: skip
+HELPERS = ("tests", "tools", "benchmarks", "docs")  # their docstrings follow the same rule
+QUESTION = re.compile(r"(What|Whether|How|Where|Why|Which|Who|Whoever|Return whether)\b")
 PHRASE = re.compile(r"\b(" + "|".join(map(re.escape, PHRASES)) + r")\b", re.I)
 
 
@@ -149,10 +151,16 @@ def docstrings(tree):
             yield getattr(node, "lineno", 1), text
 
 
+def helpers():
+    "The programs beside the package by path, with their syntax trees."
+    paths = [path for folder in HELPERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
 def questions():
-    "Docstrings that open with What or Whether."
-    for path, tree in modules().items():
-        yield from (f"{place(path, line)} {text[:60]}" for line, text in docstrings(tree) if re.match(r"(What|Whether)\b", text))
+    "Docstrings that open with a question word instead of a verb or a noun."
+    for path, tree in (modules() | helpers()).items():
+        yield from (f"{place(path, line)} {text[:60]}" for line, text in docstrings(tree) if QUESTION.match(text))
 
 
 def phrases():
@@ -174,7 +182,7 @@ FIGURES = {
     "functions over 30 lines": (long_functions, 0),
     "names that two modules define": (shared_names, MAX_SHARED),
     "upward imports": (upward_imports, 0),
-    "docstrings that open with What or Whether": (questions, 0),
+    "docstrings that open with a question word": (questions, 0),
     "phrases to avoid": (phrases, 0),
 }
 

@@ -42,7 +42,7 @@ def process_notebooks():
 
 
 def front_matter(cells):
-    "What the first cell says about the page."
+    "Return title and summary of a page, from its first cell."
     if cells and cells[0].cell_type == "raw" and cells[0].source.startswith("---"):
         return yaml.safe_load(cells[0].source.strip().strip("-")) or {}
     return {}
@@ -73,7 +73,7 @@ def admonitions(text):
 
 
 def label_of(page, name):
-    "Where the documentation of a name is, on the whole site."
+    "Return the label of a name's documentation, which is unique on the whole site."
     kind = "class-" if name[:1].isupper() else ""  # labels know no case, and `split` makes a `Split`
     return f"{page}.{kind}{name}".lower()
 
@@ -98,7 +98,7 @@ def fields_of(name, module):
 
 
 def signature(text, is_class):
-    "How nbdev prints a signature, without what says nothing."
+    "Return a signature as nbdev prints it, without the modules of types and without `*args, **kwargs` of a class."
     text = re.sub(r"\b(__main__|ready_steady_go\.[\w.]+)\.(?=[A-Z])", "", text)
     if not is_class: return text
     text = re.sub(r"^def ", "class ", text)
@@ -106,7 +106,7 @@ def signature(text, is_class):
 
 
 def documentation(cell, page, module, level):
-    "What `show_doc` says about one name, as Markdown; commands are shown by their help."
+    "Return what `show_doc` prints about one name, as Markdown; commands are shown by their help."
     name = re.search(r"show_doc\(([\w.]+)", cell.source)[1]
     text = "".join(cell.outputs[0].data.get("text/markdown", "")) if cell.outputs else ""
     head = f"({label_of(page, name)})=\n{'#' * level} {name}\n"
@@ -199,7 +199,7 @@ def module_of(path):
 
 
 def labels_in(notebook, module):
-    "What a page documents."
+    "Return the labels of the names that a page documents."
     names = (re.findall(r"^show_doc\(([\w.]+)", c.source, flags=re.M) for c in notebook.cells if c.cell_type == "code")
     return {label_of(module, name) for found in names for name in found}
 

@@ -16,7 +16,7 @@ def last_line(name):
 
 
 def search_replay(fig, look):
-    "How often each strategy ends within 1 % of the best batch size, and for how many GPU seconds."
+    "Plot how often each strategy ends within 1 % of the best batch size, and its GPU seconds."
     found = last_line("search_replay.txt")["strategies"]
     names = list(found)
     left, right = fig.subplots(1, 2, sharey=True)
@@ -39,7 +39,7 @@ KINDS = {
 
 
 def coverage(fig, look):
-    "How often the 95 % interval holds the true mean, by what disturbs the steps."
+    "Plot how often the 95 % interval holds the true mean, by what disturbs the steps."
     kinds = last_line("coverage.txt")["kinds"]
     ax = fig.subplots()
     bars = ax.barh([KINDS.get(k, k) for k in kinds], [100 * v["covered"] for v in kinds.values()], color=look["main"])
@@ -52,7 +52,7 @@ def coverage(fig, look):
 
 
 def truth(fig, look):
-    "What rsg says over what a plain loop says, turn by turn."
+    "Plot the throughput of rsg over that of a plain loop, turn by turn."
     lines = [line.split() for line in (RESULTS / "truth_fp32_2cores.txt").read_text().splitlines() if " turn " in line]
     turns = {}
     for words in lines: turns.setdefault(words[0], []).append(float(words[-1]))

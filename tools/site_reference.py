@@ -1,4 +1,4 @@
-"What the site says about commands and errors, read from the program itself."
+"The site's reference of commands and errors, read from the program itself."
 
 import ast
 import os
@@ -20,7 +20,7 @@ def commands():
 
 
 def help_of(*command):
-    "What `rsg COMMAND --help` prints, 80 columns wide."
+    "Return what `rsg COMMAND --help` prints, 80 columns wide."
     asked = [sys.executable, "-m", "ready_steady_go", *command, "--help"]
     env = os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(asked, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.strip("\n")

@@ -1,4 +1,4 @@
-"What a GPU refuses: batches that do not fit, a broken model, a device that is missing, TF32 by the environment."
+"The faults of a GPU plan: batches that do not fit, a broken model, a device that is missing, TF32 by the environment."
 
 from .checks import NOT_HERE
 

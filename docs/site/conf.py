@@ -1,4 +1,4 @@
-"How Sphinx builds the site: what is stored in the notebooks is shown, nothing is run, nothing is fetched."
+"The settings with which Sphinx builds the site: stored outputs are shown, nothing is run, nothing is fetched."
 
 import configparser
 from pathlib import Path

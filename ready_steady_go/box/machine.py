@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['CGROUP_ROOT', 'PROC', 'THREADS_FOLDER', 'MIN_COUNTED_S', 'read_text', 'cpu_name', 'cpu_cores', 'ram_bytes',
-           'oom_kills', 'thread_times', 'cpu_wait_share', 'nvidia_driver', 'gpu_count', 'any_gpu_lost', 'Machine',
-           'os_version', 'describe_machine', 'as_gib', 'machine_line']
+           'oom_kills', 'thread_times', 'cpu_wait_share', 'ask_nvml', 'nvidia_driver', 'gpu_count', 'any_gpu_lost',
+           'Machine', 'os_version', 'describe_machine', 'as_gib', 'machine_line']
 
 # %% ../../nbs/box/03_machine.ipynb #29080c21
 import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 # %% ../../nbs/box/03_machine.ipynb #4e4d1341
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -110,55 +112,49 @@ def cpu_wait_share(
     return waited / (ran + waited) if ran + waited >= MIN_COUNTED_S else None
 
 # %% ../../nbs/box/03_machine.ipynb #14a5bc8a
-def nvidia_driver() -> str | None:
-    "Return the version of NVIDIA's driver, or None where there is no driver."
+def ask_nvml(
+    question: Callable[[Any], Any],  # called with the module pynvml, inside a session
+    default: Any,
+) -> Any:
+    "Return NVML's answer, or the default where there is no driver, or if NVML cannot answer."
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except (pynvml.NVMLError, OSError):
-        return None
+        return default
     try:
-        version = pynvml.nvmlSystemGetDriverVersion()
-        return version.decode() if isinstance(version, bytes) else version
+        return question(pynvml)
     except pynvml.NVMLError:
-        return None
+        return default
     finally:
         pynvml.nvmlShutdown()
+
+
+def nvidia_driver() -> str | None:
+    "Return the version of NVIDIA's driver, or None where there is no driver."
+    version = ask_nvml(lambda nvml: nvml.nvmlSystemGetDriverVersion(), None)
+    return version.decode() if isinstance(version, bytes) else version
 
 # %% ../../nbs/box/03_machine.ipynb #33ec1012
 def gpu_count() -> int:
     "Return how many GPUs NVIDIA's driver has; 0 without a driver."
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except (pynvml.NVMLError, OSError):
-        return 0
-    try:
-        return pynvml.nvmlDeviceGetCount()
-    except pynvml.NVMLError:
-        return 0
-    finally:
-        pynvml.nvmlShutdown()
+    return ask_nvml(lambda nvml: nvml.nvmlDeviceGetCount(), 0)
 
 # %% ../../nbs/box/03_machine.ipynb #72b21008
+def _has_lost_gpu(nvml: Any) -> bool:
+    "Return True if a GPU answers that it is lost."
+    try:
+        for i in range(nvml.nvmlDeviceGetCount()):
+            nvml.nvmlDeviceGetTemperature(nvml.nvmlDeviceGetHandleByIndex(i), 0)
+    except nvml.NVMLError as error:
+        return error.value == nvml.NVML_ERROR_GPU_IS_LOST
+    return False
+
+
 def any_gpu_lost() -> bool:
     "Return True if NVML reports that a GPU of this machine is lost."
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except (pynvml.NVMLError, OSError):
-        return False
-    try:
-        for i in range(pynvml.nvmlDeviceGetCount()):
-            pynvml.nvmlDeviceGetTemperature(pynvml.nvmlDeviceGetHandleByIndex(i), 0)
-    except pynvml.NVMLError as error:
-        return error.value == pynvml.NVML_ERROR_GPU_IS_LOST
-    finally:
-        pynvml.nvmlShutdown()
-    return False
+    return ask_nvml(_has_lost_gpu, False)
 
 # %% ../../nbs/box/03_machine.ipynb #0f2d6aca
 @dataclass(frozen=True, kw_only=True)

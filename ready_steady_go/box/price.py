@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_USD_PER_HOUR', 'MAX_FACT_LENGTH', 'POD_TYPES', 'PROVIDERS', 'SECRET_VARIABLES', 'PROC1', 'ETC', 'SAFE_URL',
            'MAX_ANSWER_BYTES', 'KEY_REFUSED', 'POD_QUERY', 'Price', 'read_vast', 'read_runpod', 'Provider', 'NoPrice',
-           'find_price', 'usd_per_msample']
+           'opener_without_redirects', 'find_price', 'usd_per_msample']
 
 # %% ../../nbs/box/03b_price.ipynb #495a328b
 import json
@@ -169,17 +169,19 @@ def _record_url(provider: Provider, variables: Mapping[str, str]) -> str:
     return base + provider.path.format(quote(variables[provider.id_in], safe=""))
 
 # %% ../../nbs/box/03b_price.ipynb #473d19f4
-def _opener():
-    "Return a `urllib` opener that follows no redirect and uses a proxy for HTTPS only."
+def opener_without_redirects(
+    proxied: tuple[str, ...],  # schemes for which the system's proxy is used
+):
+    "Return a `urllib` opener that makes a redirect an `HTTPError`, so that a key reaches only the address that it belongs to."
     import urllib.request  # imported late: most runs ask no provider
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
-        "A handler that makes a redirect an error."
+        "A handler that follows no redirect."
 
         def redirect_request(self, *args):
             return None
 
-    proxies = {scheme: url for scheme, url in urllib.request.getproxies().items() if scheme == "https"}
+    proxies = {scheme: url for scheme, url in urllib.request.getproxies().items() if scheme in proxied}
     return urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler(proxies))
 
 # %% ../../nbs/box/03b_price.ipynb #031bfc45
@@ -194,7 +196,7 @@ def _read_answer(url: str, key: str, until: float, question: dict | None = None)
     if question:
         headers["Content-Type"] = "application/json"
     request = urllib.request.Request(url, data=json.dumps(question).encode() if question else None, headers=headers)
-    with _opener().open(request, timeout=max(0.01, until - time.monotonic())) as answer:
+    with opener_without_redirects(("https",)).open(request, timeout=max(0.01, until - time.monotonic())) as answer:
         body = b""
         while chunk := answer.read1(65536):
             body += chunk

@@ -104,7 +104,7 @@ def _watch(session: int, token: str) -> None:
     "Wait until no process can write to stdin, then kill what is left of this session."
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    os.closerange(1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 2**16 else 2**16)
+    os.closerange(1, min(os.sysconf("SC_OPEN_MAX"), 2**16))
     hang_up = select.poll()
     hang_up.register(0, 0)
     hang_up.poll()
@@ -124,7 +124,8 @@ def start_watcher(token: str) -> None:
 # %% ../../nbs/box/03bb_process.ipynb #b26adfc1
 def begin_child() -> None:
     "Tie this process to its parent, and hide wandb. Call it first, before torch is imported."
-    sys.modules["wandb"] = None  # type: ignore[assignment]  # an import of it raises ModuleNotFoundError
+    modules: dict[str, Any] = sys.modules
+    modules["wandb"] = None  # an import of it raises ModuleNotFoundError
     token = os.environ.get(TOKEN, "")
     if token:
         die_with_parent(int(token.partition("-")[0]))

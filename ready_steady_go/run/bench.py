@@ -296,11 +296,9 @@ def autocast_dtype(step: TrainStep | Captured) -> str | None:  # `float16`
 def prepared_step(work: Workload, spec: Spec) -> tuple[TrainStep | Captured, dict[str, Any]]:
     "Return a step, and the fields of a record that say what was built. Its inputs and dropout follow from the seed."
     torch.manual_seed(spec.seed)
-    start = perf_counter()
     step = make_step(work, spec)
-    trace_s = perf_counter() - start if spec.torchscript else None
     n_params = sum(p.numel() for p in work.model.parameters())
-    return step, dict(n_params=n_params, trace_s=trace_s, autocast=autocast_dtype(step))
+    return step, dict(n_params=n_params, trace_s=step.trace_s, autocast=autocast_dtype(step))
 
 # %% ../../nbs/run/06a_bench.ipynb #c9529b0e
 class Bench:
@@ -354,8 +352,8 @@ class Bench:
         "Return the record of one point, whatever happens. Raise a `UserError` only for what `check` should have refused."
         requested: dict = dict(n_seconds=n_seconds, n_batches=n_batches, run_number=run_number, soak=soak)
         self.ambiguous = False
-        spec = with_fused(spec, self.device)
         try:
+            spec = with_fused(spec, self.device)
             return self._measure(spec, requested, dict(limit_s=limit_s, warmup_limit_s=warmup_limit_s), brief, progress)
         except UserError:
             raise

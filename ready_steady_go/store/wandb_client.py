@@ -6,9 +6,9 @@
 __all__ = ['WANDB_PACKAGE', 'PUBLIC_HOSTS', 'MAX_VIEWER_BYTES', 'PRIVATE_SETTINGS', 'PAGE_RUNS', 'NAMED_RUNS', 'COLLECT_RUNS',
            'JOBS', 'CHILD_COMMAND', 'PASSED_VARIABLES', 'PRIVATE_VARIABLES', 'FOLDER_VARIABLES', 'PATIENCE',
            'READ_BACK_S', 'ANSWER_S', 'SILENCE_S', 'PULL_VARIABLES', 'check_package', 'base_url', 'has_key',
-           'ClientError', 'short_error', 'NoRedirect', 'find_account', 'check_private', 'Client', 'proven', 'Uploads',
-           'push_runs', 'pull_runs', 'write_offline_runs', 'main', 'child_environment', 'Silent', 'start_child',
-           'end_child', 'Conversation']
+           'ClientError', 'short_error', 'find_account', 'check_private', 'Client', 'proven', 'Uploads', 'push_runs',
+           'pull_runs', 'write_offline_runs', 'main', 'child_environment', 'Silent', 'start_child', 'end_child',
+           'Conversation']
 
 # %% ../../nbs/store/05d_wandb_client.ipynb #0069d352
 import gc
@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..box.price import opener_without_redirects
 from .record import to_line
 from .wandb_runs import line_in, record_of, same_record
 
@@ -115,18 +116,10 @@ def _viewer_request(url: str, key: str) -> urllib.request.Request:
 MAX_VIEWER_BYTES = 2**20
 
 
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    "A handler that makes a redirect an `HTTPError`."
-
-    def redirect_request(self, *args):
-        "Follow none."
-        return None
-
-
 def _read_viewer(url: str, key: str, timeout_s: float) -> bytes:
     "Return the body of the answer. Raise a `ClientError` if it is too large, and a `TimeoutError` if it is not complete in time."
     until, body = time.monotonic() + timeout_s, b""
-    with urllib.request.build_opener(NoRedirect).open(_viewer_request(url, key), timeout=timeout_s) as answer:
+    with opener_without_redirects(("http", "https")).open(_viewer_request(url, key), timeout=timeout_s) as answer:
         while piece := answer.read1(65536):
             body += piece
             if len(body) > MAX_VIEWER_BYTES:

@@ -93,7 +93,7 @@ def long_enough(
     n_steps: int,
     seconds: float,
 ) -> bool:
-    "Return whether a measurement is long enough to be called steady."
+    "Return True if a measurement is long enough to be called steady."
     if n_windows < MIN_WINDOWS or seconds < MIN_SECONDS:
         return False
     return n_steps >= SPIKE_STEPS or seconds >= SPIKE_SECONDS
@@ -216,7 +216,7 @@ SETTLED = 0.01  # largest change, as a share
 def settled(
     times: list[float],  # seconds per step of the warm-up's windows
 ) -> bool:
-    "Return whether the last two windows took as long as the two before them."
+    "Return True if the last two windows took as long as the two before them."
     if len(times) < 4:
         return False
     a, b, c, d = times[-4:]
@@ -326,7 +326,7 @@ def within(
     share: float = 0.0,  # of the largest
     units: float = 0.0,
 ) -> bool:
-    "Return whether readings differ by at most a share of the largest, or by so many units. Unknown ones are ignored."
+    "Return True if readings differ by at most a share of the largest, or by so many units. Unknown ones are ignored."
     known = [v for v in values if v is not None]
     return not known or max(known) - min(known) <= max(units, share * max(known))
 
@@ -351,7 +351,7 @@ class UntilFlat:
         return self.flat or timed_s >= self.limit_s
 
     def _is_flat(self, m: Measurement, timed_s: float) -> bool:
-        "Return whether nothing changed over the last 30 s."
+        "Return True if nothing changed over the last 30 s."
         recent = [reading for at, reading in self.readings if at >= timed_s - FLAT_S]
         degrees, clocks = ([reading.get(name) for reading in recent] for name in ("temperature_c", "sm_clock_mhz"))
         if not within(degrees, units=FLAT_DEGREES) or not within(clocks, FLAT_CLOCK):

@@ -10,6 +10,8 @@ __all__ = ['kept_bytes', 'prepare_workload', 'TorchscriptFailed', 'CudaGraphFail
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -198,10 +200,13 @@ def make_step(
     if spec.compile:
         step.model = compile_model(work.model, spec.compile)
     if spec.torchscript:
+        start = perf_counter()
         step.model = _traced(step, spec)
+        step.trace_s = perf_counter() - start
     return Captured(step) if spec.cuda_graph else step
 
 # %% ../../nbs/training/01f_prepare.ipynb #b207a270
+@cache  # it runs a step of an optimizer on the device
 def _check_fused(name: str, device: torch.device) -> None:
     "Raise a `UserError` if this torch has no fused form of the optimizer on this device."
     weight = nn.Parameter(torch.zeros(1, device=device))

@@ -85,6 +85,7 @@ class TrainStep:
 
     learns = True  # the weights change
     whole = False  # True: forward, backward and update cannot be called one by one
+    trace_s: float | None = None  # seconds that TorchScript took to trace the model
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ import fake_cuda  # noqa: E402
 
 
 def missing():
-    "What a machine lacks for these tests; empty where nothing is missing."
+    "Return what a machine lacks for these tests; an empty string if nothing is missing."
     import torch
 
     if not sys.platform.startswith("linux"): return "the fake CUDA needs Linux"

@@ -34,7 +34,7 @@ class Counters(ctypes.Structure):
 
 
 def counted():
-    "What the fake has counted so far."
+    "Return what the fake has counted so far."
     counters = Counters.in_dll(ctypes.CDLL(None), "fake_counters")
     return {name: getattr(counters, name) for name in COUNTERS}
 

@@ -57,7 +57,7 @@ def test_the_sensors_are_read_while_a_model_trains(rented, tmp_path):
 
 
 def test_a_gpu_that_torch_cannot_use_is_refused(rented, tmp_path):
-    "Where NVML sees a GPU, the CPU is measured only on request."
+    "The CPU of a box whose GPU NVML sees is measured only on request."
     code, err, records = run_rsg(rented(DEVICES=0), tmp_path, *SMALL, "--n-batches", "3")
     assert code == 2 and not records and len(err.strip().splitlines()) == 1, err
     assert "NVIDIA driver 999.1 is installed, but torch" in err and "use --device cpu" in err

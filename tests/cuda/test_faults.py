@@ -1,4 +1,4 @@
-"What goes wrong on a device has its outcome, and the points after it are measured; devices are found by what they are."
+"Each fault of a device has its outcome, and the points after it are measured; devices are found by their kind."
 
 import pytest
 
