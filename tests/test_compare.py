@@ -234,6 +234,24 @@ def test_a_part_of_a_journal_is_a_side(run):
     assert code == 0 and "1 SLOWER" in out and "torch 2.4.1+cu121 -> 2.5.1+cu124" in out
 
 
+def test_two_precisions_of_one_journal_are_compared_on_request(run, tmp_path):
+    journal = Journal("precisions.jsonl")
+    for throughput, precision in (400.0, "fp32"), (800.0, "fp16"):
+        about = dict(throughput=throughput, throughput_ci95=0.002 * throughput, steady=True, search="given")
+        journal.append(make_record(replace(SPEC, bs=64, precision=precision), GPU, **about))
+    out, _, code = run("precisions.jsonl:fp32", "precisions.jsonl:fp16")
+    assert code == 0 and "resnet50 fp32 -> fp16, 224 px" in out and "2.000" in out and "1 FASTER" in out
+    out, _, code = run("precisions.jsonl:precision=FP16", "precisions.jsonl:3090,fp32", "--json")
+    row = json.loads(out)
+    assert (code, row["verdict"], row["a_precision"], row["b_precision"], row["precision"]) == (0, "SLOWER", "fp16", "fp32", "fp32")
+    _, err, code = run("precisions.jsonl:bf16", "precisions.jsonl:fp16")
+    assert code == 2 and "no such record; precision is fp32, fp16" in err
+    Journal("half.jsonl").append(Journal("precisions.jsonl").read()[1])
+    Journal("full.jsonl").append(Journal("precisions.jsonl").read()[0])
+    out, err, code = run("half.jsonl", "full.jsonl")
+    assert (out, code) == ("", 1) and "A is in fp16, B in fp32; add :fp32 or another precision to each source" in err
+
+
 WRONG = {
     "no file": (["old.jsonl", "nwe.jsonl"], 2, "nwe.jsonl: there is no such file"), "one side": (["old.jsonl"], 2, "missing argument"),
     "a typo in a rule": (["old.jsonl", "new.jsonl", "--fail-if", "slowr:3%"], 2, "did you mean 'slower'"),

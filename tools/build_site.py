@@ -5,6 +5,7 @@
 The pages are those of docs/site and the notebooks, with the outputs that are stored in them; nothing is run but `rsg --help`.
 """
 
+import argparse
 import configparser
 import os
 import re
@@ -80,6 +81,7 @@ def build():
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     os.chdir(ROOT)
     write_sources()
     if code := build(): sys.exit(code)

@@ -3,6 +3,7 @@
     python tools/check_site.py [FOLDER]
 """
 
+import argparse
 import re
 import sys
 from html.parser import HTMLParser
@@ -78,7 +79,13 @@ def complaints(folder):
     return [*broken_links(folder, pages), *leftovers(folder, pages)]
 
 
-if __name__ == "__main__":
-    wrong = complaints(sys.argv[1] if len(sys.argv) > 1 else "_docs/html")
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", default="_docs/html", help="of the built site; default: _docs/html")
+    wrong = complaints(parser.parse_args().folder)
     for line in wrong: print(line, file=sys.stderr)
     sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ What a reader of the repository sees are the prose, the code that is not hidden,
 begins with `#| hide` leaves out everything, one with `#| echo: false` leaves out its code.
 """
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -56,9 +57,12 @@ def render(notebook):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if README.md is out of step")
+    check = parser.parse_args().check
     text, readme = render(nbformat.read(ROOT / "index.ipynb", 4)), ROOT / "README.md"
     if readme.exists() and readme.read_text() == text: return
-    if "--check" in sys.argv[1:]: sys.exit("README.md is out of step with index.ipynb: run python tools/readme.py")
+    if check: sys.exit("README.md is out of step with index.ipynb: run python tools/readme.py")
     readme.write_text(text)
 
 

@@ -3,6 +3,7 @@
     python tools/site_pictures.py
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def shoot(browser, page, picture, width, height, scheme):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None: sys.exit("no Chromium on this machine; install the package chromium")
     with sync_playwright() as playwright:

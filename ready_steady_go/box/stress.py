@@ -22,12 +22,21 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from .machine import cpu_cores, cpu_wait_share, describe_machine, gpu_count, nvidia_driver, ram_bytes, thread_times
+from ready_steady_go.box.machine import (
+    cpu_cores,
+    cpu_wait_share,
+    describe_machine,
+    gpu_count,
+    nvidia_driver,
+    precision_findings,
+    ram_bytes,
+    thread_times,
+)
 from .process import answer_questions
 from .sensors import nvml_address
-from ..spec.errors import UserError
+from ..spec.errors import UserError, cut_text
 from ..spec.options import PRECISIONS
-from ..timing.device import check_precision, find_device, free_memory, is_oom, make_clock, precision_findings, set_precision
+from ..timing.device import check_precision, find_device, free_memory, is_oom, make_clock, set_precision
 from ..timing.measure import Measurement, measure, time_windows, warm_up
 
 # %% ../../nbs/box/03c_stress.ipynb #04f6de80
@@ -143,7 +152,7 @@ def has_precision(
         check_precision(precision, device)
     except UserError:
         return False
-    return not precision_findings(precision, device)
+    return not precision_findings(precision, device.type)
 
 # %% ../../nbs/box/03c_stress.ipynb #47c9c9ba
 MATRIX_SIDES = (1024, 2048, 4096, 6144, 8192, 16384)
@@ -375,7 +384,7 @@ def stress(
 ) -> dict:  # matmul (by precision), copy (GB/s), link, repeat, notes, findings (codes with numbers)
     "Run all tests and return their results."
     found: dict = dict(matmul={}, copy=None, link=None, repeat=None, notes=[])
-    found["findings"] = [f for p in PRECISIONS for f in precision_findings(p, device)]
+    found["findings"] = [f for p in PRECISIONS for f in precision_findings(p, device.type)]
     began, precisions = time.perf_counter(), [p for p in PRECISIONS if has_precision(p, device)]
     test = partial(_run_test, notes=found["notes"], progress=progress)
     for p in PRECISIONS:
@@ -423,7 +432,7 @@ def unused_gpu(
     why = str(caught[0].message).split(". ")[0] if caught else "it finds none"
     if not torch.backends.cuda.is_built():
         why = "it was built without CUDA"
-    return f"NVIDIA driver {version} is installed, but torch {torch.__version__} cannot use a GPU: {' '.join(why.split())[:200]}"
+    return f"NVIDIA driver {version} is installed, but torch {torch.__version__} cannot use a GPU: {cut_text(why, 200)}"
 
 # %% ../../nbs/box/03c_stress.ipynb #c3c9add7
 def _find_gpu(question: dict) -> dict:
@@ -457,7 +466,7 @@ def answer(
         return dict(event="refused", message=str(error))
     except Exception as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        return dict(event="broke", message=f"{type(error).__name__}: {first}"[:300])
+        return dict(event="broke", message=cut_text(f"{type(error).__name__}: {first}", 300))
 
 # %% ../../nbs/box/03c_stress.ipynb #70aaa6ed
 def main() -> None:

@@ -282,6 +282,7 @@ SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", 
 def suite_cli(
     name: Annotated[str | None, typer.Argument(metavar="NAME|FILE.toml", help="A suite of rsg, or your own file.")] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the suites; with a name: list its runs.")] = False,
+    part: Annotated[str | None, typer.Option("--part", metavar="NAMES", help="Only these parts of the suite; --list shows them.")] = None,
     **typed: Any,
 ):
     """Run a list of models, such as a published benchmark.
@@ -294,7 +295,7 @@ def suite_cli(
     began = time.monotonic()
     from ready_steady_go.commands.suite import suite_command
 
-    return suite_command(name, listing, as_typed(typed), began)
+    return suite_command(name, listing, part, as_typed(typed), began)
 
 # %% ../../nbs/commands/09_cli.ipynb #c24cbf1c
 @app.command("push")
@@ -373,8 +374,9 @@ def compare_cli(
 ):
     """Compare B with A, point by point: SAME, FASTER, SLOWER or UNSURE.
 
-    A colon selects a part of a source, such as one GPU or one version: rsg compare night.jsonl:3090 night.jsonl:4090; rsg compare
-    night.jsonl:pytorch=2.4 night.jsonl:pytorch=2.5 --across versions.
+    A colon selects a part of a source, such as one GPU, one precision or one version: rsg compare night.jsonl:3090
+    night.jsonl:4090; rsg compare night.jsonl:fp32 night.jsonl:fp16; rsg compare night.jsonl:pytorch=2.4 night.jsonl:pytorch=2.5
+    --across versions.
 
     Exit code 1: nothing can be compared, or a rule of --fail-if holds.
     """

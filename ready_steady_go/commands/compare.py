@@ -14,8 +14,8 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .ratio import MARGIN, SINGLE_RUN_HALF_WIDTH, VERDICTS, Runs, ratio_verdict, throughput_ratio
@@ -25,6 +25,7 @@ from ready_steady_go.commands.sides import (
     count_text,
     differences,
     pair_ladders,
+    selected_precision,
     side_records,
     terminal_text,
     unfit_reason,
@@ -34,9 +35,14 @@ from ..spec.parse import one_of
 from ..store.record import Record, plus_minus, stack_of, stack_text
 
 # %% ../../nbs/commands/08e_compare.ipynb #4aed62d0
-def title_of(r: Record, with_device: bool = False) -> str:  # `resnet50 fp16, 224 px on NVIDIA H100`
-    "Return the label of a record, and perhaps its device."
-    label = terminal_text(r.label, 400)  # it is wrapped, never cut: the end of a label is an option, too
+def title_of(
+    r: Record,
+    with_device: bool = False,
+    before: str | None = None,  # precision of side A, if it differs
+) -> str:  # `resnet50 fp16, 224 px on NVIDIA H100`
+    "Return the label of a record, and perhaps its device. Two precisions are written `fp32 -> fp16`."
+    named = r if before in (None, r.precision) else replace(r, precision=f"{before} -> {r.precision}")
+    label = terminal_text(named.label, 400)  # it is wrapped, never cut: the end of a label is an option, too
     return f"{label} on {terminal_text(r.device_name)}" if with_device and r.device_name else label
 
 
@@ -63,7 +69,11 @@ class ComparedPoint:
     @property
     def name(self) -> str:
         "The label, the device of b and the batch sizes."
-        return f"{title_of(self.records[1], with_device=True)} at batch size {both_sizes(self.bs)}"
+        return f"{self.title(with_device=True)} at batch size {both_sizes(self.bs)}"
+
+    def title(self, with_device: bool) -> str:
+        "Return the label, and perhaps the device of b."
+        return title_of(self.records[1], with_device, before=self.records[0].precision)
 
 
 def _runs_of(records: list[Record]) -> Runs:
@@ -165,11 +175,12 @@ def compare(
     b: list[Record],
     margin: float = MARGIN,  # a smaller change does not matter, as a share
     across: bool = False,  # True: stacks may differ
+    without: Collection[str] = (),  # settings that may differ
 ) -> Comparison:
     "Return a verdict for each point that both sides have."
     same_device, on_both = _compares_same_device(a, b), _ids_on_both_sides(a, b)
     a, b = ([r for r in side if r.id not in on_both] for side in (a, b))
-    left, right = SidePoints(a, same_device), SidePoints(b, same_device)
+    left, right = SidePoints(a, same_device, without), SidePoints(b, same_device, without)
     pairs, hints = pair_ladders(left, right, across)
     not_compared = Counter(why for why in map(unfit_reason, [*a, *b]) if why)
     if on_both:
@@ -210,8 +221,7 @@ def comparison_table(
     several = len({found.records[1].device_name for found in points}) > 1
     lines, last = [], None
     for found in points:
-        r = found.records[1]
-        title = title_of(r, with_device=several)
+        title = found.title(with_device=several)
         if title != last:
             lines += ["", *_wrapped([title]), _table_head(runs)]
         last = title
@@ -279,7 +289,7 @@ def _side_fields(side: Runs, bs: int, r: Record) -> dict[str, Any]:
     "Return the fields of one side of a point."
     throughput = math.exp(side.mean)
     numbers = dict(throughput=_six_digits(throughput), ci95=_six_digits(throughput * side.half_width))
-    return dict(bs=bs, **numbers, runs=len(side.logs), device_name=r.device_name, stack=stack_text(stack_of(r)))
+    return dict(bs=bs, precision=r.precision, **numbers, runs=len(side.logs), device_name=r.device_name, stack=stack_text(stack_of(r)))
 
 
 def point_json(
@@ -367,6 +377,10 @@ def why_nothing(
     if reasons:
         listed = ", ".join(f"{why} ({n})" for why, n in reasons.most_common(3))
         return f"nothing to compare: no common point is fit for it ({listed}); measure again without --n-batches and --n-seconds"
+    precisions = [" and ".join(sorted({str(r.precision) for r in records})) for records in sources.values()]
+    if len(set(precisions)) == 2:
+        remedy = "add :fp32 or another precision to each source to compare two of them"
+        return f"nothing to compare: A is in {precisions[0]}, B in {precisions[1]}; {remedy}"
     return "nothing to compare: no common model, options and batch size; measure both sides with the same options"
 
 # %% ../../nbs/commands/08e_compare.ipynb #8385a17f
@@ -400,7 +414,8 @@ def compare_command(
     share, rules = parse_share(margin, "--margin"), parse_fail_if(fail_if)
     over = across is not None and one_of(across, "--across", ("versions",)) == "versions"
     left, right = side_records(a), side_records(b)
-    comparison = compare(left, right, share, over)
+    precisions = {selected_precision(a), selected_precision(b)} - {None}
+    comparison = compare(left, right, share, over, without=("precision",) if len(precisions) == 2 else ())
     if not comparison.points:
         raise RuntimeError(why_nothing(comparison, {a: left, b: right}))
     head = [_side_line("A", a, left), _side_line("B", b, right)]

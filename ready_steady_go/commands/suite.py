@@ -4,19 +4,31 @@
 
 # %% auto #0
 __all__ = ['NO_BENCHMARK', 'ON_KIND', 'request_of', 'suite_requests', 'table_records', 'suite_summary', 'run_suite', 'suite_line',
-           'run_line', 'suites_as_json', 'list_suites', 'suite_command']
+           'listed_option', 'run_lines', 'suites_as_json', 'part_lines', 'list_suites', 'suite_command']
 
 # %% ../../nbs/commands/08b_suite.ipynb #e5a80f63
 import json
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from ..run.campaign import Collected, NothingToMeasure, run
 from ..run.request import Request, is_typed, read_fields
-from ..run.screen import Screen, best_record
-from ..run.suite_file import ON, Run, Suite, find_suite, load_suite, shipped_suites
-from ..run.suite_table import UNSTEADY_MARK, run_label, suite_grids, suite_table, varying_options
+from ..run.screen import TABLE_WIDTH, Screen, best_record
+from ready_steady_go.run.suite_file import (
+    ON,
+    RUN_OPTIONS,
+    Run,
+    Suite,
+    chosen_runs,
+    find_suite,
+    line_with_columns,
+    load_suite,
+    shipped_suites,
+)
+from ..run.suite_table import UNSTEADY_MARK, suite_grids, suite_table
 from ..run.supervise import Runner
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS, RunOptions
@@ -46,7 +58,8 @@ def suite_requests(suite: Suite, typed: dict[str, Any]) -> list[Request]:
     "Return a request for each run, all with the same budget: the typed one, else the file's. Raise a `UserError` for a mistake."
     read_fields(RunOptions, typed)
     budget = typed["budget"] if is_typed(typed.get("budget")) else suite.budget
-    return [request_of(run, dict(typed, budget=budget)) for run in suite.runs]
+    requests = [request_of(run, dict(typed, budget=budget)) for run in suite.runs]
+    return [replace(request, skip_emulated=suite.skip_emulated) for request in requests]
 
 # %% ../../nbs/commands/08b_suite.ipynb #cc6d82af
 def table_records(
@@ -84,6 +97,7 @@ def run_suite(
 ) -> int:  # exit code of `campaign.run`
     "Measure a suite and show its table."
     requests, collected = suite_requests(suite, typed), Collected()
+    screen.line = lambda r: line_with_columns(r, suite)
     try:
         return run(requests, screen, began, runner, collected=collected)
     except NothingToMeasure as error:
@@ -105,22 +119,47 @@ def suite_line(suite: Suite) -> str:
     return f"{suite.name:<13}{suite.points:<12}{suite.repeats or NO_BENCHMARK}"
 
 
-def run_line(
-    run: Run,
-    names: list[str],  # of options that differ between the runs
-) -> str:
-    "Return a run as one line, before it is measured."
-    sizes = "best batch size" if run.sizes is None else f"batch size {', '.join(map(str, run.sizes))}"
-    what = f"{run.options['model']} {run.options.get('precision', 'fp32')}"
-    return "  " + ", ".join(filter(None, (what, run_label(run, names), sizes, ON_KIND.get(run.options.get("on")))))
+def listed_option(
+    name: str,  # `seq-len`
+    values: list[Any],  # its texts in the runs, each once; None: a run does not have it
+) -> str:  # `128, 512 tokens`
+    "Return the values of an option in words."
+    row, texts = RUN_OPTIONS[name], [value for value in values if value is not None]
+    label = row.label or f"{name} {{}}"
+    one = texts == ["1"]
+    words = label if texts == [True] else label.format(", ".join(texts), s="" if one else "s", es="" if one else "es")
+    return words if None not in values else f"with and without {words}"
+
+# %% ../../nbs/commands/08b_suite.ipynb #c434c5f4
+def run_lines(
+    runs: list[Run],  # of one [[run]]: all combinations of its values
+) -> list[str]:
+    "Return runs as lines of at most `TABLE_WIDTH` columns, before they are measured."
+    values = {name: list(dict.fromkeys(run.options.get(name) for run in runs)) for run in runs for name in run.options}
+    models, precisions, on = values.pop("model"), values.pop("precision", ["fp32"]), values.pop("on", [None])[0]
+    values.pop("bs", None)
+    sizes = "best batch size" if runs[0].sizes is None else f"batch size {', '.join(map(str, runs[0].sizes))}"
+    parts = [", ".join(models), ", ".join(precisions), *(listed_option(*item) for item in values.items()), sizes, ON_KIND.get(on)]
+    text = (f"{runs[0].part}: " if runs[0].part else "") + "; ".join(filter(None, parts))
+    return textwrap.wrap(text, TABLE_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 # %% ../../nbs/commands/08b_suite.ipynb #962d87c1
 def suites_as_json(suites: list[Suite], with_runs: bool) -> list[str]:
     "Return a JSON line for each suite."
-    runs = lambda suite: dict(runs=[run.options for run in suite.runs]) if with_runs else {}
+    part = lambda run: dict(part=run.part) if run.part else {}
+    runs = lambda suite: dict(runs=[run.options | part(run) for run in suite.runs]) if with_runs else {}
     return [json.dumps(dict(suite=s.name, about=s.about, repeats=s.repeats, points=s.points) | runs(s)) for s in suites]
 
 
+def part_lines(suite: Suite) -> list[str]:
+    "Return a line on the parts of a suite; none if it has no parts."
+    if not suite.parts:
+        return []
+    sizes = [f"{part} ({chosen_runs(suite, part).points})" for part in suite.parts]
+    text = f"parts: {', '.join(sizes)}; rsg suite {suite.name} --part {suite.parts[0]} runs one"
+    return textwrap.wrap(text, TABLE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+# %% ../../nbs/commands/08b_suite.ipynb #a584d43c
 def list_suites(
     name: str | None = None,  # list the runs of this one
     as_json: bool = False,
@@ -133,8 +172,8 @@ def list_suites(
     else:
         lines = [line for s in suites for line in (suite_line(s), f"  {s.about}") if line.strip()]
         if name:
-            names = varying_options(suites[0].runs)
-            lines += [*(run_line(run, names) for run in suites[0].runs), f"from {find_suite(name)}"]
+            tables = groupby(suites[0].runs, key=lambda run: run.where)
+            lines += [*(line for _, runs in tables for line in run_lines(list(runs))), *part_lines(suites[0]), f"from {find_suite(name)}"]
         else:
             lines.append("rsg suite NAME runs one; rsg suite NAME --list shows its runs; NAME may be your own file, such as my.toml")
     for line in lines:
@@ -145,15 +184,18 @@ def list_suites(
 def suite_command(
     name: str | None,  # of a suite, or a file
     listing: bool,  # only list, do not run
+    parts: str | None,  # names of parts of the suite, separated by commas; None: all
     typed: dict[str, Any],  # field of `RunOptions`: its text
     began: float,  # `time.monotonic()` when the budget began to run
 ) -> int:  # exit code: 0 everything was measured, 1 something failed or was skipped, 129, 130 and 143 interrupted
     "Run a suite, or list the suites. Raise a `UserError` for a mistake."
     if listing:
+        if parts is not None:
+            raise UserError("--part has no effect with --list, which shows all parts; remove one of the two")
         return list_suites(name, bool(typed.get("json")))
     if not name:
         raise UserError(
             f"no suite given: name one of {', '.join(shipped_suites())}, or a file such as my.toml; rsg suite --list describes them"
         )
     screen = Screen(as_json=bool(typed.get("json")), quiet=bool(typed.get("quiet")))
-    return run_suite(load_suite(name), typed, screen, began)
+    return run_suite(chosen_runs(load_suite(name), parts), typed, screen, began)

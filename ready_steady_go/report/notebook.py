@@ -11,7 +11,7 @@ import sys
 import tempfile
 from importlib.resources import as_file, files
 
-from ..spec.errors import UserError
+from ..spec.errors import UserError, cut_text
 
 # %% ../../nbs/report/07m_notebook.ipynb #cc7a6098
 def report_notebook(
@@ -60,7 +60,7 @@ def _one_line_error(error) -> Exception:
         return UserError(text)
     if error.ename == "RuntimeError":
         return RuntimeError(text)
-    return RuntimeError(f"the report failed: {error.ename}: {text}"[:400])
+    return RuntimeError(cut_text(f"the report failed: {error.ename}: {text}", 400))
 
 # %% ../../nbs/report/07m_notebook.ipynb #e3a63ec9
 def _client(nb, folder: str):

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from ..box.ceiling import CEILING_S, once_per_boot
-from ..box.machine import Machine, cpu_cores, cpu_wait_share, describe_machine, thread_times
+from ..box.machine import Machine, cpu_cores, cpu_wait_share, describe_machine, precision_findings, thread_times
 from ..box.sensors import SM, EnergyMeter, Gpu, nvml_address, open_gpu, read_sample
 from ..box.stress import matmul_ceiling, missing_kernels_error, unused_gpu
-from ..spec.errors import UserError
+from ..spec.errors import UserError, cut_text
 from ..spec.spec import Spec
 from ..store.record import Record, make_record
 from ready_steady_go.timing.device import (
@@ -33,7 +33,6 @@ from ready_steady_go.timing.device import (
     make_clock,
     memory_share,
     oom_cause,
-    precision_findings,
     retries_finding,
     set_precision,
     synchronize,
@@ -217,7 +216,9 @@ def compile_step(
             if outcome_of(error, device) != "oom" and is_compiler_error(error):
                 raise compile_error(error, spec.compile) from error
             raise
-    return dict(compile_s=seconds, graph_breaks=graph_breaks()), [] if ended else [NEVER_SETTLED]
+    breaks = graph_breaks()
+    broken = [dict(code="graph_breaks", places="one place" if breaks == 1 else f"{breaks} places")] if breaks else []
+    return dict(compile_s=seconds, graph_breaks=breaks), broken + ([] if ended else [NEVER_SETTLED])
 
 # %% ../../nbs/run/06a_bench.ipynb #31c59963
 # The start of a message of torch, and the words for its user.
@@ -232,7 +233,7 @@ def describe_error(
         if str(error).startswith(start):
             return words
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")[:300]
+    return cut_text(f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": "), 300)
 
 
 def _oom_cause(error: BaseException, device: torch.device) -> BaseException | None:
@@ -390,7 +391,7 @@ class Bench:
             found += self._examine(step, spec, m, fields, bool(requested["soak"]))
         del step
         self._clean_up()
-        findings = worded(precision_findings(spec.precision, self.device) + found + ([wrong] if wrong else []))
+        findings = worded(precision_findings(spec.precision, self.device.type) + found + ([wrong] if wrong else []))
         if wrong and wrong["code"] == "nonfinite":  # nothing was trained, so there is no throughput
             failed: dict = dict(outcome="failed:nonfinite", error=findings[-1]["text"], findings=findings)
             return make_record(spec, self.machine, **failed, **requested, **switches)

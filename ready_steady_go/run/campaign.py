@@ -21,19 +21,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ..box.machine import Machine, nvidia_driver
+from ..box.machine import Machine, nvidia_driver, precision_findings
 from ..box.price import Price, find_price
 from .request import REFUSED, Request, new_search
 from .screen import Screen, best_record
 from .search import FixedSizes, Search
 from .supervise import ENDING_SIGNALS, ChildGone, Runner, run_ladder, run_soak
 from .watch import GpuWatch, with_price
-from ..spec.errors import UserError
+from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.options import RunOptions
 from ..spec.spec import Spec
 from ..store.journal import DEFAULT_JOURNAL, CannotWrite, Journal
 from ..store.record import SKIPPED_OOM, Record, make_record
 from ..store.sinks import push_after_run
+from ..truth.findings import finding
 
 # %% ../../nbs/run/06g_campaign.ipynb #a7580b41
 SAME_POINT = ("key", "device_name", "seed", "n_seconds", "n_batches", "run_number")
@@ -137,9 +138,13 @@ class NothingToMeasure(UserError):
 def check_request(request: Request, runner: Runner) -> Request:
     "Return the request with its specs completed, or with the reason why it is refused."
     try:
-        return replace(request, specs=runner.check(request.specs))
+        checked = replace(request, specs=runner.check(request.specs))
+        emulated = [code for spec in checked.specs for code in precision_findings(spec.precision, runner.machine.device)]
+        if emulated and request.skip_emulated:
+            raise NotOnThisDevice(finding(**emulated[0])["text"])
+        return checked
     except UserError as error:
-        return replace(request, refused=str(error))
+        return replace(request, refused=str(error), needs_other_device=isinstance(error, NotOnThisDevice))
 
 # %% ../../nbs/run/06g_campaign.ipynb #724f1739
 KINDS = dict(cpu="a CPU", accelerator="an accelerator")
@@ -201,9 +206,13 @@ class Campaign:
         "Return the record with the sensors' values since then and with its price."
         return with_price(self.watch.seen(record, since), self.lookup.price)
 
-    def keep(self, record: Record) -> None:
+    def keep(
+        self,
+        record: Record,
+        expected: bool = False,  # True: a point that is not measured is no failure
+    ) -> None:
         "Put a record on disk."
-        self.failed |= record.failed
+        self.failed |= record.failed and not expected
         if keep_record(self.journal, record):
             self.made.append(record)
 
@@ -314,10 +323,11 @@ def measure_all(campaign: Campaign, requests: dict[int, Request], began: float, 
 # %% ../../nbs/run/06g_campaign.ipynb #d379eae5
 def refuse(campaign: Campaign, requests: list[Request]) -> None:
     "Record and show the requests that this device cannot measure."
-    machine = campaign.runner.machine
-    records = [r for request in requests for spec in request.specs for r in skipped_records(request, spec, machine)]
-    for record in records:
-        campaign.keep(record)
+    machine, records = campaign.runner.machine, []
+    for request in requests:
+        for record in (r for spec in request.specs for r in skipped_records(request, spec, machine)):
+            campaign.keep(record, expected=request.needs_other_device)
+            records.append(record)
     campaign.screen.refused(records)
 
 # %% ../../nbs/run/06g_campaign.ipynb #03e0d285

@@ -19,7 +19,7 @@ import torch
 
 from ..box.process import answer_in_copies, answer_questions, can_be_copied, take_pipes
 from .bench import BEAT_S, Bench
-from ..spec.errors import UserError
+from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.spec import Spec
 from ..training.families import families_of, family_names, load_family
 
@@ -68,7 +68,7 @@ class Answers:
                 return _answer_check(self.bench, question, self.renewable)
             return _answer_point(self.bench, question, send)
         except UserError as error:
-            return dict(event="refused", message=str(error))
+            return dict(event="refused", message=str(error), other_device=isinstance(error, NotOnThisDevice))
 
 # %% ../../nbs/run/06b_child.ipynb #2b6511b5
 def _import_model(model: str) -> None:

@@ -8,6 +8,7 @@ __all__ = ['SEARCH_BUDGET_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'USABLE_MEM
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from ..box.machine import Machine
@@ -15,6 +16,7 @@ from .search import FixedSizes, Search
 from .supervise import trial_result
 from ..spec.errors import UserError, did_you_mean
 from ..spec.options import PRECISIONS, RunOptions, SpecFields, option_name, options_of, read_value
+from ..spec.parse import parse_seq_len
 from ..spec.spec import Spec
 from ..store.record import Record
 
@@ -75,10 +77,12 @@ def budget_seconds(
 class Request:
     "Everything that a user asked for, read and checked."
 
-    specs: list[Spec]  # one for each model and precision
+    specs: list[Spec]  # one for each model, precision and sequence length
     options: RunOptions = field(default_factory=RunOptions)
     on: str | None = None  # `accelerator` or `cpu`: skip it on any other device
+    skip_emulated: bool = False  # skip a precision that the device only emulates
     refused: str | None = None  # why this device cannot measure it, once that is known
+    needs_other_device: bool = False  # it is refused only because of the kind of this device
 
     @classmethod
     def from_options(
@@ -90,11 +94,13 @@ class Request:
         for name in typed:
             if name not in known:
                 raise UserError(f"{option_name(name)}: no such option{did_you_mean(name, known)}")
-        fields, options = read_fields(SpecFields, typed), RunOptions(**read_fields(RunOptions, typed))
+        fields, options = read_fields(SpecFields, dict(typed, seq_len=None)), RunOptions(**read_fields(RunOptions, typed))
         if why := request_conflict(fields, options):
             raise UserError(why)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
-        return cls([Spec(model=model, precision=p, **fields) for model in options.model for p in precisions], options)
+        lengths = parse_seq_len(typed["seq_len"]) if is_typed(typed.get("seq_len")) else [None]
+        each = product(options.model, precisions, lengths)
+        return cls([Spec(model=model, precision=p, seq_len=n, **fields) for model, p, n in each], options)
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..box.machine import Machine, as_gib, machine_line
@@ -195,6 +195,7 @@ class Screen:
     rows: list[Record] = field(default_factory=list)  # of the current table
     fleeting: bool = False  # a progress line is on the screen
     head: str = TABLE_HEAD
+    line: Callable[[Record], str] = to_line  # of JSON
 
     def machine(self, machine: Machine) -> None:
         "Show what is measured."
@@ -234,7 +235,7 @@ class Screen:
         before, best = best_record(self.rows), best_record([*self.rows, r])
         self.rows.append(r)
         if self.as_json:
-            self.out(to_line(r))
+            self.out(self.line(r))
         elif r.search != "soak":
             is_best = best is r and sys.stdout.isatty()
             if is_best and before is not None:

@@ -29,7 +29,7 @@ from ..box.price import SECRET_VARIABLES
 from ..box.process import TOKEN, child_command, end_processes
 from .search import Trial, TrialResult
 from ..spec.checks import WrongField
-from ..spec.errors import UserError
+from ..spec.errors import NotOnThisDevice, UserError, cut_text
 from ..spec.spec import Spec
 from ..store.record import CHECKER, DEFAULTS, SKIPPED_OOM, Record, make_record, seal
 
@@ -195,7 +195,7 @@ class ErrorOutput:
         "Return the last line that is not empty, at most 300 characters. Call it when the child has ended."
         self.thread.join(1)  # a process that was left behind may keep the pipe open
         lines = [line.strip() for line in self.kept.decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1][:300] if lines else ""
+        return cut_text(lines[-1], 300) if lines else ""
 
 # %% ../../nbs/run/06c_supervise.ipynb #0918dcba
 class Child:
@@ -231,7 +231,7 @@ class Child:
         while (answer := self._answer(self._next_line(limit_s)))["event"] == "beat":
             on_beat(answer)
         if answer["event"] == "refused":
-            raise UserError(answer["message"])
+            raise (NotOnThisDevice if answer.get("other_device") else UserError)(answer["message"])
         return answer
 
     def _next_line(self, limit_s: float) -> bytes:

@@ -185,7 +185,7 @@ class SpecFields:
         label="{}",
         own=True,
     )
-    seq_len: int | None = option(None, "Tokens in a sample.", TEXT, metavar="N", least=1, families=("hf", "lstm"),
+    seq_len: int | None = option(None, "Tokens in a sample; a list runs each.", TEXT, metavar="LENGTHS", least=1, families=("hf", "lstm"),
                                  label="{} token{s}", own=True)  # fmt: skip
     attention: str | None = option(None, "Attention of a transformer: eager, sdpa or flash.", TEXT, metavar="NAME", choices=ATTENTIONS,
                                    families=("hf",), label="{} attention", own=True)  # fmt: skip

@@ -12,6 +12,7 @@ __all__ = ['SCHEMA', 'SKIPPED_OOM', 'MEASURED', 'NOT_IN_KEY', 'NOT_A_SETTING', '
 import hashlib
 import json
 import math
+from collections.abc import Collection
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -216,9 +217,12 @@ def _settings(record: Record) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if value is not None and value != defaults.get(name)}
 
 
-def settings_key(record: Record) -> str:
+def settings_key(
+    record: Record,
+    without: Collection[str] = (),  # fields that may differ, because the user compares them
+) -> str:
     "Return the hash of the settings. Two results with different ones are never ranked together."
-    return _hash(_settings(record))[:12]
+    return _hash({name: value for name, value in _settings(record).items() if name not in without})[:12]
 
 # %% ../../nbs/store/05_record.ipynb #fba066bc
 STACK_VERSIONS = dict(torch=("pytorch", 2), CUDA=("cuda", 2), cuDNN=("cudnn", 2), driver=("driver", 1), rsg=("rsg_version", 2))

@@ -36,6 +36,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..box.price import opener_without_redirects
+from ..spec.errors import cut_text
 from .record import to_line
 from .wandb_runs import line_in, record_of, same_record
 
@@ -89,7 +90,7 @@ class ClientError(Exception):
 
 def short_error(error: object) -> str:
     "Return the text of an error in one line of at most 160 characters."
-    return " ".join(str(error).split())[:160]
+    return cut_text(str(error), 160)
 
 
 def _status_problem(url: str, status: int) -> str | None:
@@ -316,7 +317,7 @@ def _project_error(
         return f"{name}: {url} has no such project, or does not show it to this key; check its name, or run wandb login with another key"
     if re.search(r"\b(401|403)\b|permission|forbidden", why.lower()):
         return f"{name}: {url} does not let this key read it; run wandb login with another key"
-    return f"{name}: {url} cannot read it now ({why[:80]}); try again later"
+    return f"{name}: {url} cannot read it now ({cut_text(why, 80)}); try again later"
 
 
 def _emit_runs(client: Client) -> None:

@@ -339,7 +339,7 @@ def pull_command(
     count, before = _append_new(journal, pull_records(source, chosen, left))
     known = f", {before} were there before" if before else ""
     skipped = f", {len(left)} left out: {left[0][1]}" if left else ""
-    print(f"{count} records in {out}{known}{skipped}")
+    print(f"{count} record{'s' * (count != 1)} in {out}{known}{skipped}")
     return 0
 
 # %% ../../nbs/store/05e_wandb_sync.ipynb #a03ec994

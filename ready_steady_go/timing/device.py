@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['AUTOCAST_TYPES', 'ALLOCATOR_VARIABLES', 'OOM_MESSAGES', 'NEARLY_FULL_MESSAGES', 'NEARLY_FULL', 'torch_module',
-           'find_device', 'EventClock', 'make_clock', 'set_precision', 'check_precision', 'precision_findings',
-           'PeakMemory', 'allocator_retries', 'retries_finding', 'allocator_settings', 'synchronize', 'free_memory',
-           'error_chain', 'oom_cause', 'is_oom', 'memory_share']
+           'find_device', 'EventClock', 'make_clock', 'set_precision', 'check_precision', 'PeakMemory',
+           'allocator_retries', 'retries_finding', 'allocator_settings', 'synchronize', 'free_memory', 'error_chain',
+           'oom_cause', 'is_oom', 'memory_share']
 
 # %% ../../nbs/timing/02b_device.ipynb #f99b39c4
 import gc
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..spec.errors import UserError
+from ..spec.errors import NotOnThisDevice, UserError
 from .measure import HostClock
 
 # %% ../../nbs/timing/02b_device.ipynb #5c952022
@@ -130,36 +130,19 @@ def check_precision(
     precision: str,  # one of `spec.options.PRECISIONS`
     device: torch.device,
 ) -> None:
-    "Raise a `UserError` if the device does not have the precision."
+    "Raise `NotOnThisDevice` if the device does not have the precision."
     capability = _capability(device)
     has = "this GPU has {}.{}".format(*capability) if capability else f"{device.type} has no TF32"
     if precision == "tf32" and (capability or (0, 0)) < (8, 0):
-        raise UserError(f"--tf32: TF32 needs an NVIDIA GPU of compute capability 8.0, and {has}; use --fp32")
+        raise NotOnThisDevice(f"--tf32: TF32 needs an NVIDIA GPU of compute capability 8.0, and {has}; use --fp32")
     if precision == "bf16" and capability and capability < (8, 0):
-        raise UserError(f"--bf16: BF16 needs compute capability 8.0, and {has}; use --fp16")
+        raise NotOnThisDevice(f"--bf16: BF16 needs compute capability 8.0, and {has}; use --fp16")
     if precision not in AUTOCAST_TYPES:
         return
     try:
         torch.autocast(device.type, dtype=AUTOCAST_TYPES[precision])
     except RuntimeError as error:
-        raise UserError(f"--{precision}: this torch has no autocast for it on {device.type}; use --fp32") from error
-
-# %% ../../nbs/timing/02b_device.ipynb #22970489
-def precision_findings(
-    precision: str,
-    device: torch.device,
-    cpuinfo: str | Path = "/proc/cpuinfo",  # where Linux lists the instructions of an x86 CPU
-) -> list[dict[str, str]]:  # findings: codes
-    "Return the findings on a precision that the device only emulates."
-    if device.type != "cpu" or precision != "fp16":
-        return []
-    try:
-        flags = Path(cpuinfo).read_text(encoding="utf-8")
-    except OSError:
-        return []
-    if "sse2" not in flags or "avx512_fp16" in flags or "amx_fp16" in flags:
-        return []  # every x86-64 CPU has sse2
-    return [dict(code="fp16_emulated")]
+        raise NotOnThisDevice(f"--{precision}: this torch has no autocast for it on {device.type}; use --fp32") from error
 
 # %% ../../nbs/timing/02b_device.ipynb #eca0238d
 def _reset_process_peak() -> bool:

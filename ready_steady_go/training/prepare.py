@@ -16,7 +16,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from ..spec.errors import UserError, one_line
+from ..spec.errors import NotOnThisDevice, UserError, cut_text, one_line
 from ..spec.options import FUSED
 from ..spec.spec import Spec
 from .compiling import check_backend, compile_model
@@ -159,7 +159,7 @@ class Captured:
         except RuntimeError as error:
             if "out of memory" in str(error).lower():
                 raise
-            why = " ".join(str(error).split())[:160]
+            why = cut_text(str(error), 160)
             raise CudaGraphFailed(f"--cuda-graph: a step cannot be captured ({why}); remove --cuda-graph") from error
         return graph
 
@@ -214,7 +214,7 @@ def _check_fused(name: str, device: torch.device) -> None:
     try:
         OPTIMIZER_CLASSES[name]([weight], lr=1e-5, fused=True).step()
     except (TypeError, RuntimeError) as error:
-        raise UserError(f"--fused: this torch has no fused {name} on {device.type}; remove it, or use --optimizer adamw") from error
+        raise NotOnThisDevice(f"--fused: this torch has no fused {name} on {device.type}; remove it, or use --optimizer adamw") from error
 
 
 def _check_layout_and_checkpointing(spec: Spec) -> None:
@@ -239,9 +239,9 @@ def check_options(
 ) -> None:
     "Raise a `UserError` if this device, this torch or this model does not support an option of the step."
     if spec.cuda_graph and device.type != "cuda":
-        raise UserError(f"--cuda-graph: it needs a GPU with CUDA, and the device is {device.type}; remove it")
+        raise NotOnThisDevice(f"--cuda-graph: it needs a GPU with CUDA, and the device is {device.type}; remove it")
     if spec.no_cudnn and device.type != "cuda":
-        raise UserError(f"--no-cudnn: only CUDA has cuDNN, and the device is {device.type}; remove it")
+        raise NotOnThisDevice(f"--no-cudnn: only CUDA has cuDNN, and the device is {device.type}; remove it")
     if spec.fused and spec.optimizer:
         _check_fused(spec.optimizer, device)
     if spec.compile:

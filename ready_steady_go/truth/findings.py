@@ -51,6 +51,11 @@ FINDINGS = dict(
         "measure the point again, or remove --compile",
         WRONG,
     ),
+    graph_breaks=Finding(
+        "torch.compile could not compile the whole model: at a graph break it goes back to Python",
+        "torch.compile went back to Python in {places}, so the model is only partly compiled",
+        "compare it with the same run without --compile; TORCH_LOGS=graph_breaks prints the places",
+    ),
     nonfinite=Finding(
         "a loss, an output, a gradient or a weight was not finite: nothing was trained, so there is no throughput",
         "{what}",

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...spec.errors import UserError, did_you_mean
+from ...spec.errors import UserError, did_you_mean, one_line
 from ...spec.options import FUSED, family_options, needs_fused, option_name
 from ...spec.parse import height_width
 from ...spec.spec import Spec, completed
@@ -60,8 +60,9 @@ def _import_own(name: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         if getattr(error, "name", None) in (name, name.partition(".")[0]):
             raise UserError(_no_family(name)) from None
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
-        raise UserError(f"{name}: the import failed ({why}); correct it, and check it with python -c 'import {name}'") from error
+        raise UserError(
+            f"{name}: the import failed ({one_line(error)}); correct it, and check it with python -c 'import {name}'"
+        ) from error
     if not callable(getattr(module, "build", None)):
         raise UserError(f"{name}: the module has no build(spec, device); define it to return a ready_steady_go.training.workload.Workload")
     return module
@@ -248,6 +249,8 @@ def _no_model(model: str, families: dict[str, Any]) -> str:
     why = getattr(families[prefix], "missing", lambda: None)() if prefix in families else None
     if why:
         return f"--model {model}: {why}"
+    if not prefix and Path(f"{bare}.py").is_file():
+        return f"no model '{model}'; {bare}.py is a module, so name one of its models: --model {bare}:NAME"
     hint = did_you_mean(bare, [name for family in families.values() for name in family.names()])
     if prefix:
         hint = hint.replace("'", f"'{prefix}:", 1)

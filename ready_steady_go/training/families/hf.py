@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...spec.errors import UserError, one_line
+from ...spec.errors import NotOnThisDevice, UserError, one_line
 from ...spec.options import ATTENTIONS, option_name
 from ...spec.parse import height_width
 from ...spec.spec import Spec
@@ -425,7 +425,7 @@ def build(
     from ready_steady_go.training.workload import Workload, mean_cross_entropy, optimizer_for
 
     if spec.attention == "flash" and torch.device(device).type != "cuda":
-        raise UserError("--attention flash: it needs an NVIDIA or AMD GPU; use --attention sdpa")
+        raise NotOnThisDevice("--attention flash: it needs an NVIDIA or AMD GPU; use --attention sdpa")
     torch.manual_seed(spec.seed)
     config = _model_configuration(spec)
     model = _without_host_waits(_text_model(spec, config, device)).train()
