@@ -19,10 +19,11 @@ from ..store.record import Record, plus_minus
 # %% ../../nbs/run/06i_suite_table.ipynb #13b77376
 def varying_options(
     runs: list[Run],
-) -> list[str]:  # in the order of the file
+) -> list[str]:  # the length first, then in the order of the file
     "Return the options that differ between runs, besides model, precision, batch size and device."
     names = dict.fromkeys(name for r in runs for name in r.options if name not in ("model", "precision", "bs", "on"))
-    return [name for name in names if len({r.options.get(name) for r in runs}) > 1]
+    varying = [name for name in names if len({r.options.get(name) for r in runs}) > 1]
+    return sorted(varying, key=lambda name: name != "seq-len")
 
 # %% ../../nbs/run/06i_suite_table.ipynb #12cb74a6
 def option_cell(
@@ -34,7 +35,7 @@ def option_cell(
     value = run.options.get(name)
     if value is None or value is True:
         return name if value else ""
-    return value if alone or RUN_OPTIONS[name].kind is str else f"{name} {value}"
+    return value if alone or name == "seq-len" or RUN_OPTIONS[name].kind is str else f"{name} {value}"
 
 
 def run_label(
@@ -48,9 +49,9 @@ def run_label(
 
 def label_title(names: list[str]) -> str:
     "Return the title of the column with the labels."
-    if len(names) != 1:
-        return "options"
-    return {"seq-len": "tokens"}.get(names[0], names[0])
+    if len(names) == 1:
+        return {"seq-len": "tokens"}.get(names[0], names[0])
+    return "tokens, options" if names[0] == "seq-len" else "options"
 
 # %% ../../nbs/run/06i_suite_table.ipynb #004c24c5
 UNSTEADY_MARK = "~"
