@@ -32,7 +32,7 @@ from ready_steady_go.commands.sides import (
 )
 from ..spec.errors import UserError
 from ..spec.parse import one_of
-from ..store.record import Record, plus_minus, stack_of, stack_text
+from ..store.record import Record, plus_minus, settings_key, stack_of, stack_text
 
 # %% ../../nbs/commands/08e_compare.ipynb #4aed62d0
 def title_of(
@@ -378,7 +378,8 @@ def why_nothing(
         listed = ", ".join(f"{why} ({n})" for why, n in reasons.most_common(3))
         return f"nothing to compare: no common point is fit for it ({listed}); measure again without --n-batches and --n-seconds"
     precisions = [" and ".join(sorted({str(r.precision) for r in records})) for records in sources.values()]
-    if len(set(precisions)) == 2:
+    near = set.intersection(*({settings_key(r, ("precision",)) for r in records} for records in sources.values()))
+    if near and len(set(precisions)) == 2:
         remedy = "add :fp32 or another precision to each source to compare two of them"
         return f"nothing to compare: A is in {precisions[0]}, B in {precisions[1]}; {remedy}"
     return "nothing to compare: no common model, options and batch size; measure both sides with the same options"
