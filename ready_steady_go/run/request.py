@@ -79,6 +79,7 @@ class Request:
     options: RunOptions = field(default_factory=RunOptions)
     on: str | None = None  # `accelerator` or `cpu`: skip it on any other device
     refused: str | None = None  # why this device cannot measure it, once that is known
+    layout_chosen: bool = False  # the user or a suite chose the memory layout of images, so no other is tried
 
     @classmethod
     def from_options(
@@ -94,7 +95,8 @@ class Request:
         if why := request_conflict(fields, options):
             raise UserError(why)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
-        return cls([Spec(model=model, precision=p, **fields) for model in options.model for p in precisions], options)
+        specs = [Spec(model=model, precision=p, **fields) for model in options.model for p in precisions]
+        return cls(specs, options, layout_chosen="layout" in fields)
 
     @property
     def limits(self) -> dict[str, Any]:
