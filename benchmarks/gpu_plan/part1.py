@@ -97,8 +97,8 @@ def main_job(plan):
         "exit code": run.code, "best batch size": best.bs, "best, samples/s": best.throughput,
         "busy at the best": best.busy if plan.has("gpu") else NOT_HERE,
         "steady": int(bool(best.steady)), "plausible": int(best.plausible is not False), "findings": len(best.findings or []),
-        "batch sizes tried": len(run.records), "seconds": run.seconds, "seconds to the first timed step": first_timed_s(run),
-    } | memory_lines(plan, run.records)  # fmt: skip
+        "batch sizes tried": len(run.points), "seconds": run.seconds, "seconds to the first timed step": first_timed_s(run),
+    } | memory_lines(plan, run.points)  # fmt: skip
 
 
 MAIN_JOB = {

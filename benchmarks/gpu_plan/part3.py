@@ -53,7 +53,7 @@ def ladder(plan):
         top = sorted(sizes, key=short.get)[-3:]  # the maximum of noisy numbers is too high: measure the best again
         rates = {bs: rate(bs, plan.pick(2.0, 0.3)) for bs in {*top, run.best.bs}}
     return {
-        "batch sizes in the ladder": len(sizes), "batch sizes in the search": len(run.records), "seconds of the search": run.seconds,
+        "batch sizes in the ladder": len(sizes), "batch sizes in the search": len(run.points), "seconds of the search": run.seconds,
         "best of the ladder": max(rates, key=rates.get), "best of the search": run.best.bs,
         "share lost by the search": regret_of(rates, run.best.bs),
     }  # fmt: skip

@@ -40,7 +40,7 @@ def request_of(
     run: Run,
     typed: dict[str, Any],  # field of `RunOptions`: its text; see `Request.from_options`
 ) -> Request:  # with one spec
-    "Return the request of one run. Raise a `UserError` that names the run."
+    "Return the request of one run; its layout is the file's. Raise a `UserError` that names the run."
     in_file = {name.replace("-", "_"): text for name, text in run.options.items()}
     on, precision = in_file.pop("on", None), in_file.pop("precision", "fp32")
     if is_typed(typed.get("n_seconds")):
@@ -51,7 +51,7 @@ def request_of(
         request = Request.from_options(wanted | {name: text for name, text in typed.items() if is_typed(text)})
     except UserError as error:
         raise UserError(f"{run.where}: {error}") from error
-    return replace(request, on=kind)
+    return replace(request, on=kind, layout_chosen=True)
 
 # %% ../../nbs/commands/08b_suite.ipynb #2ff72da7
 def suite_requests(suite: Suite, typed: dict[str, Any]) -> list[Request]:

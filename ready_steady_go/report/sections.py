@@ -13,6 +13,7 @@ from .comparable import in_precision
 from .curves import curve_picture, length_picture, one_box
 from .data import ReportData
 from .items import Note, Table, in_shown_units, named_columns
+from .layouts import layout_tables
 from .pictures import slug
 from .ranking import Average, averages, by_gpu, not_ranked
 
@@ -49,7 +50,7 @@ def _published_tables(data: ReportData) -> list[Table]:
 def best_batch(data: ReportData) -> list:
     "Return the best batch of each GPU in each precision, as pictures and tables."
     pictures = [best_picture(rows, data.reference) for rows in data.first_groups(data.rows)]
-    return [*filter(None, pictures), _best_table(data), *_spread_tables(data), *_published_tables(data)]
+    return [*filter(None, pictures), _best_table(data), *_spread_tables(data), *layout_tables(data), *_published_tables(data)]
 
 # %% ../../nbs/report/07k_sections.ipynb #4b76d5a3
 def _models_line(average: Average) -> str:

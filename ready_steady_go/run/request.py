@@ -83,6 +83,7 @@ class Request:
     skip_emulated: bool = False  # skip a precision that the device only emulates
     refused: str | None = None  # why this device cannot measure it, once that is known
     needs_other_device: bool = False  # it is refused only because of the kind of this device
+    layout_chosen: bool = False  # the user or a suite chose the memory layout of images, so no other is tried
 
     @classmethod
     def from_options(
@@ -100,7 +101,8 @@ class Request:
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
         lengths = parse_seq_len(typed["seq_len"]) if is_typed(typed.get("seq_len")) else [None]
         each = product(options.model, precisions, lengths)
-        return cls([Spec(model=model, precision=p, seq_len=n, **fields) for model, p, n in each], options)
+        specs = [Spec(model=model, precision=p, seq_len=n, **fields) for model, p, n in each]
+        return cls(specs, options, layout_chosen="layout" in fields)
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE_WIDTH', 'TABLE_HEAD', 'COST_HEAD', 'BEST_MARK', 'PHASES', 'as_ms', 'dollars', 'tokens', 'outcome_text',
-           'remark', 'table_row', 'best_record', 'best_line', 'step_parts', 'details', 'soak_line', 'finding_note',
-           'notes_of', 'progress_text', 'Screen']
+           'remark', 'table_row', 'best_record', 'best_line', 'step_parts', 'details', 'soak_line', 'trial_lines',
+           'finding_note', 'notes_of', 'progress_text', 'Screen']
 
 # %% ../../nbs/run/06f_screen.ipynb #00f6c6b3
 import math
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from ..box.machine import Machine, as_gib, machine_line
 from ..box.price import Price
+from .layout import LAYOUT, layout_line, layout_remark
 from ..spec.spec import Spec
 from ..store.record import Record, plus_minus, to_line
 from ..truth.findings import worst_first
@@ -79,21 +80,23 @@ COST_HEAD = f"{'$/M':>8}"  # dollars for a million samples
 
 def table_row(
     r: Record,
+    best: Record | None = None,  # the best point, which the trial of a layout is compared with
 ) -> str:  # at most `TABLE_WIDTH` columns, the first two of which are for the mark
     "Return a record as a line of the table."
     start = f"{'':2}{r.bs or '-':>7}"
+    end = layout_remark(best, r) if r.search == LAYOUT else remark(r)
     if not r.ok:
-        return f"{start}  {outcome_text(r.outcome)}"[:TABLE_WIDTH]
+        return f"{start}  {outcome_text(r.outcome)}  {end if r.search == LAYOUT else ''}".rstrip()[:TABLE_WIDTH]
     numbers = f"{plus_minus(r.throughput, r.throughput_ci95):>20}{as_ms(r.step_ms):>11}{as_ms(r.step_ms_p95):>10}"
     cost = "" if r.usd_per_hour is None else f"{dollars(r.usd_per_msample):>8}"
-    return f"{start}{numbers}{as_gib(r.memory_bytes):>11}{cost}  {remark(r)}".rstrip()
+    return f"{start}{numbers}{as_gib(r.memory_bytes):>11}{cost}  {end}".rstrip()
 
 # %% ../../nbs/run/06f_screen.ipynb #fb7bc858
 def best_record(
     records: list[Record],
 ) -> Record | None:
-    "Return the result with the highest throughput; None without a result."
-    results = [r for r in records if r.ok and r.search != "soak"]
+    "Return the result with the highest throughput, in the layout of the request; None without a result."
+    results = [r for r in records if r.ok and r.search not in ("soak", LAYOUT)]
     confirmed = [r for r in results if r.search == "confirm"]
     return max(confirmed or results, key=lambda r: r.throughput, default=None)
 
@@ -146,6 +149,15 @@ def soak_line(
     burst, sustained = plus_minus(r.burst_throughput, r.burst_ci95), plus_minus(r.sustained_throughput, r.sustained_ci95)
     return f"  soak: {burst} samples/s at first, {sustained} after {r.soak_s:.0f} s ({change:+.1%}, {end})"
 
+# %% ../../nbs/run/06f_screen.ipynb #657dff7b
+def trial_lines(
+    records: list[Record],  # of one ladder
+    best: Record,
+) -> list[str]:
+    "Return the result of channels_last as a line, if it was tried at the best batch size."
+    trials = [r for r in records if r.search == LAYOUT and r.bs == best.bs]
+    return [layout_line(best, r) if r.ok else f"  channels_last: {outcome_text(r.outcome)} at batch size {r.bs}" for r in trials]
+
 # %% ../../nbs/run/06f_screen.ipynb #ed4cd1da
 def finding_note(records: list[Record], best: Record | None, code: str) -> str:
     "Return the sentence of a finding, for all records that have it."
@@ -162,8 +174,8 @@ def finding_note(records: list[Record], best: Record | None, code: str) -> str:
 def notes_of(
     records: list[Record],  # of one ladder
 ) -> list[str]:  # each once
-    "Return the findings and errors that a reader of these results must know."
-    best = best_record(records)
+    "Return the findings and errors that a reader of these results must know; those of another layout have no note."
+    best, records = best_record(records), [r for r in records if r.search != LAYOUT]
     codes = dict.fromkeys(f["code"] for f in worst_first(f for r in records for f in r.findings or []))
     notes = [finding_note(records, best, code) for code in codes]
     notes += [f"batch size {r.bs}: {r.error}" for r in records if r.failed and r.error and not r.findings]
@@ -240,7 +252,8 @@ class Screen:
             is_best = best is r and sys.stdout.isatty()
             if is_best and before is not None:
                 self._unmark(before)
-            self.out(BEST_MARK + table_row(r)[1:] if is_best else table_row(r))
+            row = table_row(r, best)
+            self.out(BEST_MARK + row[1:] if is_best else row)
 
     def _unmark(self, r: Record) -> None:
         "Remove the mark from a row above the new one, if it is still on the screen."
@@ -255,7 +268,7 @@ class Screen:
     ) -> None:
         "End a table: the best point, soaks, notes, and why it stopped."
         best = best_record(self.rows)
-        lines = [best_line(best), *details(best)] if best else []
+        lines = [best_line(best), *details(best), *trial_lines(self.rows, best)] if best else []
         lines += [soak_line(r) for r in self.rows if r.search == "soak"]
         if not self.as_json:
             self.out(*lines)

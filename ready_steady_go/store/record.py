@@ -51,7 +51,7 @@ class Record(SpecFields):
     n_batches: int | None = None  # steps to time; None: until steady
     run_number: int | None = None  # the user's number for a repeated run
     soak: float | None = None  # maximum length of the soak, seconds; None: no soak
-    search: str | None = None  # why this batch size was tried: given by the user, or a step of the search
+    search: str | None = None  # why this batch size was tried: given by the user, a step of the search, or its best one in another layout
     search_stopped: str | None = None  # on the last batch size of a model: why there is no larger one
     # outcome
     outcome: str = "ok"  # ok, oom, failed:CLASS, skipped:REASON, impossible
