@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from .hand_back import with_hand_back
 from ..run.campaign import Collected, NothingToMeasure, run
 from ..run.request import Request, is_typed, read_fields
 from ..run.screen import Screen, best_record
@@ -156,4 +157,5 @@ def suite_command(
             f"no suite given: name one of {', '.join(shipped_suites())}, or a file such as my.toml; rsg suite --list describes them"
         )
     screen = Screen(as_json=bool(typed.get("json")), quiet=bool(typed.get("quiet")))
-    return run_suite(load_suite(name), typed, screen, began)
+    suite, options = load_suite(name), RunOptions(**read_fields(RunOptions, typed))
+    return with_hand_back(options, lambda: run_suite(suite, typed, screen, began))

@@ -311,6 +311,10 @@ class RunOptions:
     usd_per_hour: float | None = option(
         None, "Price of this box. Default: as vast.ai or RunPod report it.", BOX, metavar="USD", read=parse_usd
     )
+    hand_back: bool = option(False, "At the end, destroy this box of vast.ai or RunPod, if the results are elsewhere.", BOX)
+    hand_back_after: float | None = option(None, "Destroy it after this time, even if rsg was killed, if the results are elsewhere.",
+                                           BOX, metavar="TIME", read=parse_seconds)  # fmt: skip
+    hand_back_anyway: bool = option(False, "Destroy it even if results are lost with it.", BOX)
     out: str = option("rsg-results.jsonl", "The journal: one JSON line for each point, appended.", OUTPUT, metavar="FILE")
     fresh: bool = option(False, "Measure again what the journal already has.", OUTPUT)
     json: bool = option(False, "Print results as JSON lines.", OUTPUT)
