@@ -15,7 +15,8 @@ import pytest
 from ready_steady_go.box import hand_back as box_module
 from ready_steady_go.box.hand_back import CONSOLES, NotHandedBack, hand_back, rented_box, request_lines
 from ready_steady_go.commands.hand_back import hand_back_command, with_hand_back
-from ready_steady_go.run.watchdog import MAX_TRIES, cancel_watchdog, deadline_file, start_watchdog
+from ready_steady_go.commands.wire_commands import collect_command
+from ready_steady_go.run.watchdog import TRIES_OF_A_DAY, cancel_watchdog, deadline_file, start_watchdog
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
@@ -283,8 +284,9 @@ def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_
             except OSError: pass
         on.say(dict(success=True) if on.command == "DELETE" else dict(dph_total=0.3))
     server = serve(answer)
-    run = rsg(*MODEL, "--hand-back", "--hand-back-anyway", "--hand-back-after", "1h", "--json", env=vast(server), code=QUICK)
+    run = rsg(*MODEL, "--hand-back", "--wire", "--hand-back-after", "1h", "--json", env=vast(server), code=QUICK)
     out, err = run.communicate(timeout=300)
+    Path("box.log").write_text(err, encoding="utf-8")
     assert run.returncode == 0, err
     assert [a[:2] for a in server.asked if a[0] != "GET"] == [("DELETE", "/instances/883/")]
     assert "slept 10.0" in out and "vast.ai accepted, box 883 of vast.ai is destroyed" in err
@@ -292,6 +294,8 @@ def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_
     files = [p.read_text(errors="replace") for p in tmp_path.rglob("*") if p.is_file()]
     assert len(files) >= 2 and not [text for text in (out, err, *files, *seen) if KEY in text]
     assert any("ready_steady_go.run.watchdog" in command for command in seen)
+    assert collect_command(["box.log"], "home.jsonl") == 0 and only_here("rsg-results.jsonl") == []
+    assert Path("home.jsonl").read_bytes() == Path("rsg-results.jsonl").read_bytes() and "rsg1:" not in out
 
 
 def options(**more): return RunOptions(hand_back=True, wandb="online", project="gpus", **more)
@@ -367,6 +371,7 @@ def until(condition, seconds=30.0):
 
 PARENT = """
 import sys, time
+from ready_steady_go.commands.wire_commands import collect_command
 from ready_steady_go.run.watchdog import start_watchdog
 start_watchdog(float(sys.argv[1]), sys.argv[2], sys.argv[3] == "anyway")
 print("started", flush=True)
@@ -439,7 +444,7 @@ def test_a_cancelled_or_replaced_watchdog_does_nothing(serve, monkeypatch):
     start_watchdog(600, "none.jsonl", True)
     until(lambda: log().count("cancelled, or replaced") == 2)
     until(lambda: len(watchdogs()) == 1)
-    assert server.asked == [] and MAX_TRIES > 1000
+    assert server.asked == [] and TRIES_OF_A_DAY > 1000
 
 
 def test_a_refused_watchdog_tries_again(serve, monkeypatch):

@@ -6,7 +6,7 @@
 __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'SUITE_FIELDS', 'option_parameter',
            'with_options', 'as_typed', 'write_panels', 'PanelCommand', 'PanelGroup', 'error_text', 'with_backend',
            'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli', 'suite_cli', 'push_cli',
-           'pull_cli', 'report_cli', 'compare_cli', 'check_cli', 'hand_back_cli']
+           'pull_cli', 'report_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -277,7 +277,7 @@ def models_cli(
 
 # %% ../../nbs/commands/09_cli.ipynb #2927ec61
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag",
-                "hand_back", "hand_back_after", "hand_back_anyway")  # fmt: skip
+                "hand_back", "hand_back_after", "hand_back_anyway", "wire")  # fmt: skip
 
 
 @app.command("suite", cls=PanelCommand)
@@ -425,3 +425,38 @@ def hand_back_cli(
 
     seconds = None if after is None else parse_seconds(after, "--after")
     return hand_back_command(typed["out"] or OPTION_ROWS["out"].default, seconds, anyway, dry_run, cancel)
+
+# %% ../../nbs/commands/09_cli.ipynb #75a0f20d
+@app.command("export")
+def export_cli(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Journals or W&B projects. Default: rsg-results.jsonl")
+    ] = None,
+    wire: Annotated[bool, typer.Option("--wire", help="As short lines with checksums, which rsg collect finds in any log.")] = False,
+):
+    """Print the records of journals, each once, as JSON lines.
+
+    With --wire, the results of a box go through its log: rsg export --wire there, and rsg collect box.log at home.
+    """
+    from ready_steady_go.commands.wire_commands import export_command
+
+    return export_command(sources or [], wire)
+
+# %% ../../nbs/commands/09_cli.ipynb #034e5e07
+@app.command("collect")
+@with_options(out="The journal to add to. Default: rsg-results.jsonl.")
+def collect_cli(
+    logs: Annotated[list[str], typer.Argument(metavar="LOG", help="Files, or - for standard input.")],
+    **typed: Any,
+):
+    """Find records in logs, and add them to a journal.
+
+    The lines may have prefixes and colours, and may be wrapped, shuffled or repeated. What was lost is named.
+
+    Exit code 1: something is missing.
+
+    For example: docker logs box 2>&1 | rsg collect -
+    """
+    from ready_steady_go.commands.wire_commands import collect_command
+
+    return collect_command(logs, typed["out"] or OPTION_ROWS["out"].default)

@@ -22,13 +22,13 @@ from ..spec.foreign import clean_text
 from ..spec.options import RunOptions
 from ..store.wandb_client import has_key
 
-# %% ../../nbs/commands/08f_hand_back.ipynb #c13b987a
+# %% ../../nbs/commands/08f_hand_back.ipynb #510df1f9
 def check_way_out(options: RunOptions) -> None:
     "Raise a `UserError` if no option takes the results off this box."
     pushes = options.wandb == "online" or (options.wandb == "auto" and options.project and has_key())
-    if not (pushes or options.hand_back_anyway):
+    if not (pushes or options.wire or options.hand_back_anyway):
         name = "--hand-back" if options.hand_back else "--hand-back-after"
-        raise UserError(f"{name}: the results would be lost with the box; add --project and a W&B key, or --hand-back-anyway")
+        raise UserError(f"{name}: the results would be lost with the box; add --wire, --project with a W&B key, or --hand-back-anyway")
 
 # %% ../../nbs/commands/08f_hand_back.ipynb #adc8b259
 WAIT_S = 10.0

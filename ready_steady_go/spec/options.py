@@ -318,6 +318,7 @@ class RunOptions:
     out: str = option("rsg-results.jsonl", "The journal: one JSON line for each point, appended.", OUTPUT, metavar="FILE")
     fresh: bool = option(False, "Measure again what the journal already has.", OUTPUT)
     json: bool = option(False, "Print results as JSON lines.", OUTPUT)
+    wire: bool = option(False, "Print each result on stderr, too, as short lines that rsg collect finds in any log.", OUTPUT)
     quiet: bool = option(False, "Print only results and errors.", OUTPUT)
     wandb: str = option("auto", "off, online, offline, or auto: push at the end if there are a key and a project.", WANDB,
                         metavar="WHEN", choices=WANDB_MODES)  # fmt: skip
