@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_USD_PER_HOUR', 'MAX_FACT_LENGTH', 'POD_TYPES', 'PROVIDERS', 'SECRET_VARIABLES', 'PROC1', 'ETC', 'SAFE_URL',
-           'MAX_ANSWER_BYTES', 'KEY_REFUSED', 'POD_QUERY', 'Price', 'read_vast', 'read_runpod', 'Provider', 'NoPrice',
-           'opener_without_redirects', 'find_price', 'usd_per_msample']
+           'MAX_ANSWER_BYTES', 'KEY_REFUSED', 'POD_QUERY', 'Price', 'read_vast', 'read_runpod', 'Provider',
+           'box_variables', 'provider_of', 'NoPrice', 'record_url', 'opener_without_redirects', 'read_answer',
+           'failure_text', 'parse_answer', 'graphql_url', 'box_key', 'find_price', 'usd_per_msample']
 
 # %% ../../nbs/box/03b_price.ipynb #495a328b
 import json
@@ -139,7 +140,7 @@ def _variables_in(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
-def _box_variables(env: Mapping[str, str], proc1: Path = PROC1, etc: Path = ETC) -> dict[str, str]:
+def box_variables(env: Mapping[str, str], proc1: Path = PROC1, etc: Path = ETC) -> dict[str, str]:
     "Return the variables that name this box: from `env`, else from the container's first process, else from the system's file."
     wanted = {name for p in PROVIDERS for name in (p.id_in, p.key_in, p.label_in) if name}
     inherited = {name: value for name, value in (_variables_in(etc) | _variables_in(proc1)).items() if name in wanted}
@@ -151,6 +152,14 @@ def _box_variables(env: Mapping[str, str], proc1: Path = PROC1, etc: Path = ETC)
             found.setdefault(p.id_in, label[1])
     return found
 
+# %% ../../nbs/box/03b_price.ipynb #57f985a0
+def provider_of(
+    variables: Mapping[str, str],  # of `box_variables`
+) -> Provider | None:
+    "Return the provider of this box, one with a key first; None if no variable names one."
+    rented = [p for p in PROVIDERS if p.id_in in variables]
+    return next((p for p in rented if p.key_in in variables), rented[0] if rented else None)
+
 # %% ../../nbs/box/03b_price.ipynb #bb2d5e4b
 SAFE_URL = r"https://|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/|$)"
 
@@ -159,7 +168,7 @@ class NoPrice(Exception):
     "The reason why a provider gave no price, in our words: a library's message may quote the key."
 
 
-def _record_url(provider: Provider, variables: Mapping[str, str]) -> str:
+def record_url(provider: Provider, variables: Mapping[str, str]) -> str:
     "Return the address of this box's record. Raise `NoPrice` if the key would travel unencrypted."
     from urllib.parse import quote
 
@@ -188,14 +197,14 @@ def opener_without_redirects(
 MAX_ANSWER_BYTES = 2**20
 
 
-def _read_answer(url: str, key: str, until: float, question: dict | None = None) -> bytes:
+def read_answer(url: str, key: str, until: float, question: dict | None = None, method: str | None = None) -> bytes:
     "Return the body of the answer. Raise `NoPrice` if it is endless, or not complete at `until` (on `time.monotonic`)."
     import urllib.request
 
     headers = {"Authorization": f"Bearer {key}", "Accept": "application/json", "User-Agent": "ready_steady_go"}
     if question:
         headers["Content-Type"] = "application/json"
-    request = urllib.request.Request(url, data=json.dumps(question).encode() if question else None, headers=headers)
+    request = urllib.request.Request(url, data=json.dumps(question).encode() if question else None, headers=headers, method=method)
     with opener_without_redirects(("https",)).open(request, timeout=max(0.01, until - time.monotonic())) as answer:
         body = b""
         while chunk := answer.read1(65536):
@@ -205,7 +214,7 @@ def _read_answer(url: str, key: str, until: float, question: dict | None = None)
     return body
 
 # %% ../../nbs/box/03b_price.ipynb #16084115
-def _failure(error: Exception) -> str:
+def failure_text(error: Exception) -> str:
     "Return why a provider could not be asked, without the text of the error, which may quote the key."
     import http
     import urllib.error
@@ -223,7 +232,7 @@ def _failure(error: Exception) -> str:
     return f"cannot be asked ({type(error).__name__})"
 
 
-def _parse_answer(body: bytes) -> dict:
+def parse_answer(body: bytes) -> dict:
     "Return the JSON object in an answer. Raise `NoPrice` if it is not the record of a box."
     try:
         answer = json.loads(body)
@@ -238,7 +247,7 @@ KEY_REFUSED = (401, 403, 404)
 POD_QUERY = "query ($id: String!) { pod(input: {podId: $id}) { costPerHr adjustedCostPerHr machineId gpuCount podType } }"
 
 
-def _graphql_url(provider: Provider, variables: Mapping[str, str]) -> str:
+def graphql_url(provider: Provider, variables: Mapping[str, str]) -> str:
     "Return the address of the second interface; an override of the first address holds for both."
     return f"{variables[provider.url_in].rstrip('/')}/graphql" if provider.url_in in variables else provider.graphql
 
@@ -248,13 +257,13 @@ def _fetch_record(provider: Provider, variables: Mapping[str, str], key: str, un
     from urllib.error import HTTPError
 
     try:
-        return _parse_answer(_read_answer(_record_url(provider, variables), key, until))
+        return parse_answer(read_answer(record_url(provider, variables), key, until))
     except HTTPError as error:
         if not provider.graphql or error.code not in KEY_REFUSED:
             raise
         question = dict(query=POD_QUERY, variables=dict(id=variables[provider.id_in]))
         try:
-            answer = _parse_answer(_read_answer(_graphql_url(provider, variables), key, until, question))
+            answer = parse_answer(read_answer(graphql_url(provider, variables), key, until, question))
         except Exception:
             raise error from None
         if provider.read(answer)[0] is None:
@@ -262,13 +271,19 @@ def _fetch_record(provider: Provider, variables: Mapping[str, str], key: str, un
         return answer
 
 # %% ../../nbs/box/03b_price.ipynb #46cda05b
-def _ask_provider(provider: Provider, variables: Mapping[str, str], until: float) -> dict:
-    "Return the fields of a `Price` that a provider has for this box. Raise `NoPrice` if it has none."
+def box_key(provider: Provider, variables: Mapping[str, str]) -> str:
+    "Return the key of this box. Raise `NoPrice` if there is none, or if it cannot be one."
     key = variables.get(provider.key_in, "")
     if not key:
         raise NoPrice(f"cannot be asked: {provider.key_in} is not set")
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise NoPrice(f"cannot be asked: {provider.key_in} is not a key")
+    return key
+
+
+def _ask_provider(provider: Provider, variables: Mapping[str, str], until: float) -> dict:
+    "Return the fields of a `Price` that a provider has for this box. Raise `NoPrice` if it has none."
+    key = box_key(provider, variables)
     answer = _fetch_record(provider, variables, key, until)
     usd, kind, more = provider.read(answer)
     if usd is None:
@@ -290,7 +305,7 @@ def _ask_in_time(provider: Provider, variables: Mapping[str, str], timeout_s: fl
         try:
             result["price"] = _ask_provider(provider, variables, until)
         except Exception as error:
-            result["why"] = _failure(error)
+            result["why"] = failure_text(error)
 
     thread = threading.Thread(target=work, name="rsg-price", daemon=True)
     thread.start()
@@ -311,10 +326,9 @@ def find_price(
     "Return the price of this box: the typed one, or the provider's. Never fails; a note says why there is none."
     if typed is not None:
         return Price(usd_per_hour=typed, source="typed", time=_utc_now())
-    variables = _box_variables(env, proc1, etc)
-    rented = [p for p in PROVIDERS if p.id_in in variables]
-    with_key = [p for p in rented if p.key_in in variables]
-    return _ask_in_time((with_key or rented)[0], variables, timeout_s) if rented else Price()
+    variables = box_variables(env, proc1, etc)
+    provider = provider_of(variables)
+    return _ask_in_time(provider, variables, timeout_s) if provider else Price()
 
 # %% ../../nbs/box/03b_price.ipynb #b2b7b13f
 def usd_per_msample(

@@ -6,7 +6,7 @@
 __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'SUITE_FIELDS', 'option_parameter',
            'with_options', 'as_typed', 'write_panels', 'PanelCommand', 'PanelGroup', 'error_text', 'with_backend',
            'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli', 'suite_cli', 'push_cli',
-           'pull_cli', 'report_cli', 'compare_cli', 'check_cli']
+           'pull_cli', 'report_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -227,12 +227,14 @@ def rsg(
     if context.invoked_subcommand:
         return _refuse_options(context)
     began = time.monotonic()
+    from ready_steady_go.commands.hand_back import with_hand_back
     from ready_steady_go.run.campaign import run
     from ready_steady_go.run.request import Request
     from ready_steady_go.run.screen import Screen
 
     request = Request.from_options(as_typed(typed))
-    return run([request], Screen(as_json=typed["json"], quiet=typed["quiet"]), began)
+    screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
+    return with_hand_back(request.options, lambda: run([request], screen, began))
 
 # %% ../../nbs/commands/09_cli.ipynb #49be329a
 @app.command("doctor")
@@ -274,7 +276,8 @@ def models_cli(
     return models_command(pattern, typed["json"])
 
 # %% ../../nbs/commands/09_cli.ipynb #2927ec61
-SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag")
+SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag",
+                "hand_back", "hand_back_after", "hand_back_anyway", "wire")  # fmt: skip
 
 
 @app.command("suite", cls=PanelCommand)
@@ -402,3 +405,60 @@ def check_cli(
     from ready_steady_go.truth.published import check_table
 
     return check_table(file, typed["json"])
+
+# %% ../../nbs/commands/09_cli.ipynb #765e66ae
+@app.command("hand-back")
+@with_options(out="Its results must be elsewhere. Default: rsg-results.jsonl.")
+def hand_back_cli(
+    after: Annotated[str | None, typer.Option("--after", metavar="TIME", help="Later: a process waits for it, such as 30m.")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Even if results are lost with the box.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the request, without the key.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel what --after has set.")] = False,
+    **typed: Any,
+):
+    """Destroy this box of vast.ai or RunPod, after 10 s for Ctrl-C.
+
+    It is refused while the journal has results that are neither on W&B nor on a log.
+
+    For example: rsg hand-back --after 30m
+    """
+    from ready_steady_go.commands.hand_back import hand_back_command
+    from ready_steady_go.spec.parse import parse_seconds
+
+    seconds = None if after is None else parse_seconds(after, "--after")
+    return hand_back_command(typed["out"] or OPTION_ROWS["out"].default, seconds, anyway, dry_run, cancel)
+
+# %% ../../nbs/commands/09_cli.ipynb #75a0f20d
+@app.command("export")
+def export_cli(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Journals or W&B projects. Default: rsg-results.jsonl")
+    ] = None,
+    wire: Annotated[bool, typer.Option("--wire", help="As short lines with checksums, which rsg collect finds in any log.")] = False,
+):
+    """Print the records of journals, each once, as JSON lines.
+
+    With --wire, the results of a box go through its log: rsg export --wire there, and rsg collect box.log at home.
+    """
+    from ready_steady_go.commands.wire_commands import export_command
+
+    return export_command(sources or [], wire)
+
+# %% ../../nbs/commands/09_cli.ipynb #034e5e07
+@app.command("collect")
+@with_options(out="The journal to add to. Default: rsg-results.jsonl.")
+def collect_cli(
+    logs: Annotated[list[str], typer.Argument(metavar="LOG", help="Files, or - for standard input.")],
+    **typed: Any,
+):
+    """Find records in logs, and add them to a journal.
+
+    The lines may have prefixes and colours, and may be wrapped, shuffled or repeated. What was lost is named.
+
+    Exit code 1: something is missing.
+
+    For example: docker logs box 2>&1 | rsg collect -
+    """
+    from ready_steady_go.commands.wire_commands import collect_command
+
+    return collect_command(logs, typed["out"] or OPTION_ROWS["out"].default)

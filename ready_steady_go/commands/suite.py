@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from .hand_back import with_hand_back
 from ..run.campaign import Collected, NothingToMeasure, run
 from ..run.request import Request, is_typed, read_fields
 from ..run.screen import TABLE_WIDTH, Screen, best_record
@@ -198,4 +199,5 @@ def suite_command(
             f"no suite given: name one of {', '.join(shipped_suites())}, or a file such as my.toml; rsg suite --list describes them"
         )
     screen = Screen(as_json=bool(typed.get("json")), quiet=bool(typed.get("quiet")))
-    return run_suite(chosen_runs(load_suite(name), parts), typed, screen, began)
+    suite, options = chosen_runs(load_suite(name), parts), RunOptions(**read_fields(RunOptions, typed))
+    return with_hand_back(options, lambda: run_suite(suite, typed, screen, began))

@@ -33,8 +33,10 @@ from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.options import RunOptions
 from ..spec.spec import Spec
 from ..store.journal import DEFAULT_JOURNAL, CannotWrite, Journal
-from ..store.record import SKIPPED_OOM, Record, make_record, seal
+from ..store.outside import LOG, ids_outside, mark_outside, only_here
+from ..store.record import SKIPPED_OOM, Record, make_record, seal, to_line
 from ..store.sinks import push_after_run
+from ..store.wire import WireLog
 from ..truth.findings import finding
 
 # %% ../../nbs/run/06g_campaign.ipynb #a7580b41
@@ -206,6 +208,7 @@ class Campaign:
     journal: Journal
     lookup: PriceLookup
     watch: GpuWatch = field(default_factory=GpuWatch)
+    wire: WireLog | None = None  # prints each record for a log
     made: list[Record] = field(default_factory=list)  # on disk
     failed: bool = False  # at least one point could not be measured
 
@@ -226,6 +229,26 @@ class Campaign:
         self.failed |= record.failed and not expected and record.search != LAYOUT  # the user did not ask for that one
         if keep_record(self.journal, record):
             self.made.append(record)
+            self.print_for_log([record])
+
+    def print_for_log(self, records: list[Record]) -> None:
+        "Print records for a log, if the user asked for it. A log that is gone does not end the run."
+        try:
+            for record in records if self.wire else []:
+                self.wire.send(to_line(record))
+                mark_outside(self.journal.path, [record.id], LOG)
+        except OSError:
+            return
+
+    def end_log(self) -> None:
+        "Print what earlier runs left on a rented box, and the line that ends the log."
+        if self.wire and ids_outside(self.journal.path):
+            self.print_for_log(only_here(self.journal.path))
+        try:
+            if self.wire:
+                self.wire.end()
+        except OSError:
+            return
 
 # %% ../../nbs/run/06g_campaign.ipynb #692db808
 @dataclass
@@ -390,6 +413,7 @@ def carry_out(
         measure_all(campaign, {i: request for i, request in checked.items() if not request.refused}, began, collected)
     finally:
         campaign.watch.end()
+        campaign.end_log()
     runner.end()  # nothing is timed any more
     if text := push_after_run(options, str(campaign.journal.path), campaign.made):
         screen.note(text)
@@ -474,7 +498,7 @@ def run(
     handle_signals(raise_interrupted)
     try:
         runner.begin_early()  # it imports while the price and the sensors are read
-        campaign = Campaign(screen, runner, journal, PriceLookup(options.usd_per_hour))
+        campaign = Campaign(screen, runner, journal, PriceLookup(options.usd_per_hour), wire=WireLog(screen.log) if options.wire else None)
         return carry_out(requests, campaign, began, collected or Collected())
     except Interrupted as stop:
         return end_interrupted(screen, stop.args[0])

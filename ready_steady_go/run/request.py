@@ -53,6 +53,8 @@ def request_conflict(
         f"{option_name(needs_step or '')} has no effect with --mode {mode}; remove it": needs_step is not None,
         "--search-until: a list of batch sizes is not searched; remove --search-until or --bs": options.bs and options.search_until,
         "--wandb online: no W&B project given; add --project NAME": options.wandb == "online" and not options.project,
+        "--hand-back-anyway has no effect without --hand-back or --hand-back-after; add one": options.hand_back_anyway
+        and not (options.hand_back or options.hand_back_after),
     }
     return next((text for text, broken in rules.items() if broken), None)
 

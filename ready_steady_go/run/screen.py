@@ -311,6 +311,11 @@ class Screen:
         self._wipe()
         print(*lines, sep="\n", flush=True)
 
+    def log(self, lines: Sequence[str]) -> None:
+        "Print lines to stderr as they are, for a log."
+        self._wipe()
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+
     def note(self, text: str) -> None:
         "Print a note to stderr, wrapped on a terminal but not in a log."
         self._wipe()

@@ -311,9 +311,14 @@ class RunOptions:
     usd_per_hour: float | None = option(
         None, "Price of this box. Default: as vast.ai or RunPod report it.", BOX, metavar="USD", read=parse_usd
     )
+    hand_back: bool = option(False, "At the end, destroy this box of vast.ai or RunPod, if the results are elsewhere.", BOX)
+    hand_back_after: float | None = option(None, "Destroy it after this time, even if rsg was killed, if the results are elsewhere.",
+                                           BOX, metavar="TIME", read=parse_seconds)  # fmt: skip
+    hand_back_anyway: bool = option(False, "Destroy it even if results are lost with it.", BOX)
     out: str = option("rsg-results.jsonl", "The journal: one JSON line for each point, appended.", OUTPUT, metavar="FILE")
     fresh: bool = option(False, "Measure again what the journal already has.", OUTPUT)
     json: bool = option(False, "Print results as JSON lines.", OUTPUT)
+    wire: bool = option(False, "Print each result on stderr, too, as short lines that rsg collect finds in any log.", OUTPUT)
     quiet: bool = option(False, "Print only results and errors.", OUTPUT)
     wandb: str = option("auto", "off, online, offline, or auto: push at the end if there are a key and a project.", WANDB,
                         metavar="WHEN", choices=WANDB_MODES)  # fmt: skip

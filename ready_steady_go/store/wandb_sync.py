@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET_S', 'MAX_CLIENTS', 'RUNS_PER_CLIENT', 'MAX_ATTEMPTS', 'wandb_target', 'WandbProject', 'PushProgress',
-           'push_jobs', 'push_records', 'pull_records', 'write_offline', 'push_command', 'pull_command', 'WandbSink']
+           'push_jobs', 'push_records', 'ids_there', 'pull_records', 'write_offline', 'push_command', 'pull_command',
+           'WandbSink']
 
 # %% ../../nbs/store/05e_wandb_sync.ipynb #8a3d8eec
 import json
@@ -21,6 +22,7 @@ from typing import Any
 from ..spec.errors import UserError
 from ..spec.options import RunOptions, option_name
 from .journal import DEFAULT_JOURNAL, Journal, append_lines, name_left_out, read_journal
+from .outside import ON_WANDB, mark_outside
 from .pushed import Pushed
 from .record import Record, from_line, to_line
 from .wandb_client import PAGE_RUNS, SILENCE_S, Conversation, Silent, check_package, has_key, short_error
@@ -177,6 +179,15 @@ def push_records(
                 progress.fail_left(str(error))
     return progress.result(skipped=sum(r.outcome == "impossible" for r in records))
 
+# %% ../../nbs/store/05e_wandb_sync.ipynb #862b57b4
+def ids_there(
+    result: Pushed,
+    records: Iterable[Record],  # that were pushed
+) -> list[str | None]:
+    "Return the ids of the records that are there."
+    absent = {id for id, _ in result.failed} | {*result.deleted}
+    return [r.id for r in records if r.outcome != "impossible" and f"rsg-{r.id}" not in absent]
+
 # %% ../../nbs/store/05e_wandb_sync.ipynb #e5365731
 def _source_target(source: str) -> dict[str, str | None]:
     "Return project and entity of a source: `entity/project`, or its address."
@@ -271,12 +282,15 @@ def push_command(
     "Push journals, print the outcome, and name the command that tries again."
     place, journals = WandbProject(project, entity, group, run_name, tuple(tags)), list(journals) or [DEFAULT_JOURNAL]
     _ = place.target  # a wrong name is an error even if there is nothing to push
-    records = [r for path in journals for r in read_journal(path)]
+    read = {path: list(read_journal(path)) for path in journals}
+    records = [r for found in read.values() for r in found]
     if not records:
         print(f"nothing to push: {', '.join(map(str, journals))} has no records")
         return 0
     check_package()
     result = push_records(records, place, tell=(lambda done, of: None) if quiet else _show_progress)
+    for path, found in read.items():
+        mark_outside(path, ids_there(result, found), ON_WANDB)
     print(result, *result.pages, sep="\n", flush=True)
     if result.failed:
         print(f"try again: {place.push_line(journals)}", file=sys.stderr)
@@ -373,13 +387,14 @@ class WandbSink:
             if self.mode == "auto" and not (self.place.project and has_key()):
                 return f"not pushed to W&B; to push now or from another machine: {later}"
             check_package()
-            return self._write_offline(journal, records, later) if self.mode == "offline" else self._push(records, later)
+            return self._write_offline(journal, records, later) if self.mode == "offline" else self._push(journal, records, later)
         except Exception as error:
             return f"not pushed to W&B: {short_error(error)}; to try again: {later}"
 
-    def _push(self, records: list[Record], later: str) -> str:
-        "Push the records. Return a line to show."
+    def _push(self, journal: str, records: list[Record], later: str) -> str:
+        "Push the records, and note which arrived. Return a line to show."
         result = self.push(records)
+        mark_outside(journal, ids_there(result, records), ON_WANDB)
         again = f"; to try again: {later}" if result.failed else ""
         return " ".join(("W&B:", f"{result}{again}", *result.pages))
 
