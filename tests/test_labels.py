@@ -24,7 +24,7 @@ VALUES = dict(
     task=("classify", "lm"), seq_len=(64, 128), attention=("sdpa", "eager"), cell=("LSTM", "GRU"), layers=(1, 2), emb_dim=(64, 128),
     hid_dim=(64, 128), tied=(True, False), vocab=(1000, 2000), dropout=(0.1, 0.5),
     digest=(None, "0123456789abcdef", "fedcba9876543210"),
-    full_dropout=(True, None), carry_state=(None, True), no_cudnn=(None, True),
+    full_dropout=(True, None), carry_state=(None, True), no_cudnn=(None, True), half_weights=(None, True),
 )  # fmt: skip
 NOT_A_SETTING = {"bs", "seed", "changed"}
 STACK = dict(

@@ -169,6 +169,7 @@ class SpecFields:
     torchscript: bool = option(False, "With --mode infer: run a TorchScript trace.", STEP, label="torchscript")
     cuda_graph: bool = option(False, "Capture one step as a CUDA graph, then replay it.", STEP, label="cuda-graph")
     no_cudnn: bool | None = option(None, "On CUDA, compute without cuDNN.", STEP, label="without cuDNN")
+    half_weights: bool | None = option(None, "With --mode infer: weights in FP16 or BF16, without autocast.", STEP, label="half weights")
     n_gpus: int = 1  # devices that share a step
     full_dropout: bool | None = None  # an LSTM drops after embedding and layers, as published; None: between layers only, or no dropout
     changed: str | None = None  # the options whose value is not the model's own, separated by spaces; None: not known

@@ -21,7 +21,7 @@ from ..spec.options import FUSED
 from ..spec.spec import Spec
 from .compiling import check_backend, compile_model
 from .families import family_names, load_family
-from .workload import OPTIMIZER_CLASSES, STEP_CLASSES, TrainStep, Workload
+from .workload import AUTOCAST_DTYPES, OPTIMIZER_CLASSES, STEP_CLASSES, TrainStep, Workload
 
 # %% ../../nbs/training/01f_prepare.ipynb #9676e763
 def _with_channels_last(work: Workload, spec: Spec) -> Workload:
@@ -34,6 +34,17 @@ def _with_channels_last(work: Workload, spec: Spec) -> Workload:
         return inputs.contiguous(memory_format=torch.channels_last), targets
 
     return replace(work, model=work.model.to(memory_format=torch.channels_last), draw=draw)
+
+# %% ../../nbs/training/01f_prepare.ipynb #392f382e
+def _with_half_weights(work: Workload, spec: Spec) -> Workload:
+    "Return the workload with weights and float inputs in the half precision of the spec."
+    dtype = AUTOCAST_DTYPES[spec.precision]
+
+    def draw(bs: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = work.draw(bs)
+        return inputs.to(dtype) if inputs.is_floating_point() else inputs, targets
+
+    return replace(work, model=work.model.to(dtype), draw=draw, half_weights=True)
 
 # %% ../../nbs/training/01f_prepare.ipynb #7189403e
 def _enable_checkpointing(model: nn.Module) -> None:
@@ -74,9 +85,11 @@ def prepare_workload(
     work: Workload,  # as its family built it
     spec: Spec,
 ) -> Workload:
-    "Return the workload with the layout and the checkpointing of the spec."
+    "Return the workload with the layout, the weights and the checkpointing of the spec."
     if spec.layout == "channels_last":
         work = _with_channels_last(work, spec)
+    if spec.half_weights:
+        work = _with_half_weights(work, spec)
     return _with_checkpointing(work, spec) if spec.checkpointing else work
 
 # %% ../../nbs/training/01f_prepare.ipynb #7b1d95b4

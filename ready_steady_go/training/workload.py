@@ -26,6 +26,7 @@ class Workload:
     loss: Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> a scalar
     optimizer: Callable[[nn.Module, bool], torch.optim.Optimizer] | None = None  # (model, fused) -> optimizer; None: `sgd`
     clip: float | None = None  # largest norm of all gradients together; None: no clipping
+    half_weights: bool = False  # weights and inputs are in half precision, so a step needs no autocast
 
     @property
     def device(self) -> torch.device:
@@ -96,7 +97,7 @@ class TrainStep:
         fused: bool | None = None,  # for the optimizer; None: only in FP16
     ):
         self.work, self.device_type, self.grad_accum = work, work.device.type, grad_accum
-        self.autocast_dtype = AUTOCAST_DTYPES.get(precision)
+        self.autocast_dtype = None if work.half_weights else AUTOCAST_DTYPES.get(precision)
         self.model = work.model  # a compiled or traced model replaces it: another object with the same weights
         self.inputs, self.targets = work.draw(bs)
         scaled = precision == "fp16"

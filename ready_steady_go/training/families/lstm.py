@@ -77,8 +77,9 @@ def _states(
     first=None,  # the state before the first token; None: zeros
 ) -> tuple:  # the last layer's state at each token, (batch, tokens, units), and the state of all layers after the last token
     "Return the states of recurrent layers. On a CPU, compute half precision without oneDNN where it has none."
-    on_cpu = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    if not on_cpu or (torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
+    has_kernels = dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if inputs.device.type != "cpu" or has_kernels:
         return layers(inputs, first)
     with torch.backends.mkldnn.flags(enabled=False):
         return layers(inputs, first)
