@@ -20,9 +20,11 @@ from ..store.record import Record, plus_minus
 def varying_options(
     runs: list[Run],
 ) -> list[str]:  # the length first, then in the order of the file
-    "Return the options that differ between runs, besides model, precision, batch size and device."
+    "Return the options that differ between runs, besides model, batch size, device, precision and what follows from the precision."
     names = dict.fromkeys(name for r in runs for name in r.options if name not in ("model", "precision", "bs", "on"))
-    varying = [name for name in names if len({r.options.get(name) for r in runs}) > 1]
+    values = {name: {(r.options.get("precision"), r.options.get(name)) for r in runs} for name in names}
+    precisions = {r.options.get("precision") for r in runs}
+    varying = [name for name in names if len(values[name]) > len(precisions)]
     return sorted(varying, key=lambda name: name != "seq-len")
 
 # %% ../../nbs/run/06i_suite_table.ipynb #12cb74a6
