@@ -8,6 +8,7 @@ __all__ = ['SEARCH_BUDGET_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'USABLE_MEM
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from ..box.machine import Machine
@@ -44,11 +45,14 @@ def request_conflict(
 ) -> str | None:
     "Return a one-line error if an option is missing or two options conflict, else None."
     mode = fields.get("mode", "train")
+    n_devices = options.gpus or [1]
+    one_device = n_devices != [1] and ":" in (options.device or "")
     needs_step = next((name for name in ("optimizer", "lr") if name in fields and mode != "train"), None)
     rules = {
         "no model given: add --model, for example rsg --model resnet50 --fp16": not options.model,
         "--n-seconds and --n-batches are mutually exclusive; use one": None not in (options.n_seconds, options.n_batches),
         f"{option_name(needs_step or '')} has no effect with --mode {mode}; remove it": needs_step is not None,
+        f"--gpus: --device {options.device} is one GPU; use --device {(options.device or '').partition(':')[0]}": one_device,
         "--search-until: a list of batch sizes is not searched; remove --search-until or --bs": options.bs and options.search_until,
         "--wandb online: no W&B project given; add --project NAME": options.wandb == "online" and not options.project,
     }
@@ -94,7 +98,9 @@ class Request:
         if why := request_conflict(fields, options):
             raise UserError(why)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
-        return cls([Spec(model=model, precision=p, **fields) for model in options.model for p in precisions], options)
+        devices: list[dict[str, Any]] = [dict(n_gpus=n, strategy=None if n == 1 else "ddp") for n in options.gpus or [1]]
+        points = product(options.model, precisions, devices)
+        return cls([Spec(model=model, precision=p, **shared, **fields) for model, p, shared in points], options)
 
     @property
     def limits(self) -> dict[str, Any]:
