@@ -27,6 +27,7 @@ from ..spec.errors import UserError
 from ..spec.foreign import clean_text
 from ready_steady_go.spec.options import (
     BOX,
+    GPUS,
     IMAGES,
     OUTPUT,
     STEP,
@@ -44,7 +45,7 @@ from ready_steady_go.spec.options import (
 
 # %% ../../nbs/commands/09_cli.ipynb #e5ca6cf5
 OPTION_ROWS = options_of(RunOptions) | options_of(SpecFields)
-PANELS = (TRAIN, TIME, STEP, IMAGES, TEXT, BOX, OUTPUT, WANDB)
+PANELS = (TRAIN, TIME, STEP, IMAGES, TEXT, GPUS, BOX, OUTPUT, WANDB)
 
 # %% ../../nbs/commands/09_cli.ipynb #edbc5a80
 def option_parameter(

@@ -207,11 +207,12 @@ def compile_step(
     spec: Spec,
     device: torch.device,
     progress: Callable[[str, Measurement | None], None],
+    agreed: Callable[[bool], bool] = lambda done: done,  # see `run_until_compiled`
 ) -> tuple[dict, list[dict[str, Any]]]:  # fields of the record, and findings
     "Run steps until torch.compile has finished, with a heartbeat. Raise `CompileFailed` if the compiler fails."
     with Heartbeat(lambda: progress("compile", None)):
         try:
-            seconds, ended = run_until_compiled(step, lambda: synchronize(device))
+            seconds, ended = run_until_compiled(step, lambda: synchronize(device), agreed=agreed)
         except Exception as error:
             if outcome_of(error, device) != "oom" and is_compiler_error(error):
                 raise compile_error(error, spec.compile) from error
@@ -359,11 +360,16 @@ class Bench:
         except UserError:
             raise
         except Exception as error:
-            outcome, text = outcome_of(error, self.device), describe_error(_oom_cause(error, self.device) or error)
-            self.ambiguous = outcome == "oom" and oom_cause(error) is None
+            outcome, text = self._failure(error)
         if outcome == "oom":
             self._clean_up()  # after any other error the device is in doubt, and the process ends
         return make_record(spec, self.machine, outcome=outcome, error=text, **requested)
+
+    def _failure(self, error: Exception) -> tuple[str, str]:
+        "Return the outcome of a point that ended with an error, and its words."
+        outcome = outcome_of(error, self.device)
+        self.ambiguous = outcome == "oom" and oom_cause(error) is None
+        return outcome, describe_error(_oom_cause(error, self.device) or error)
 
     def _build(self, spec: Spec) -> Workload:
         "Return the model of a spec; build it only if it is not the last one."
@@ -376,16 +382,24 @@ class Bench:
             self.spec = model
         return self.work
 
-    def _measure(self, spec: Spec, requested: dict, limits: dict, brief: bool, progress) -> Record:
-        "Return the record of a point that ran to its end."
-        progress("ready", None)
+    def _prepare(self, spec: Spec) -> tuple[Any, dict]:
+        "Return the step, and the fields of a record that say what was built."
         work = self._build(spec)  # first: a user's module may change the switches when it is imported or builds its model
         switches: dict = set_precision(spec.precision) | dict(allocator=allocator_settings(self.device))
         torch.backends.cudnn.enabled = not spec.no_cudnn
         step, facts = prepared_step(work, spec)
-        switches |= facts
+        return step, switches | facts
+
+    def _wrong(self, step) -> dict | None:
+        "Return a finding if the steps did not train."
+        return nonfinite_finding(step)
+
+    def _measure(self, spec: Spec, requested: dict, limits: dict, brief: bool, progress) -> Record:
+        "Return the record of a point that ran to its end."
+        progress("ready", None)
+        step, switches = self._prepare(spec)
         m, fields, found = self._time(step, spec, requested, limits, progress, None if brief else self.gpu)  # brief: no energy
-        wrong = nonfinite_finding(step)
+        wrong = self._wrong(step)
         if not brief and not wrong:
             progress("passes", None)
             found += self._examine(step, spec, m, fields, bool(requested["soak"]))

@@ -8,7 +8,7 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S'
            'check_request', 'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'try_layout',
            'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse',
            'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal', 'raise_interrupted', 'terminal_closed',
-           'drop_output', 'end_interrupted', 'check_start', 'run']
+           'drop_output', 'end_interrupted', 'new_runner', 'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
@@ -151,7 +151,7 @@ class NothingToMeasure(UserError):
 def check_request(request: Request, runner: Runner) -> Request:
     "Return the request with its specs completed, or with the reason why it is refused."
     try:
-        checked = replace(request, specs=runner.check(request.specs))
+        checked = replace(request, specs=[*dict.fromkeys(runner.check(request.specs))])  # `--gpus 2,all` on two GPUs is one
         emulated = [code for spec in checked.specs for code in precision_findings(spec.precision, runner.machine.device)]
         if emulated and request.skip_emulated:
             raise NotOnThisDevice(finding(**emulated[0])["text"])
@@ -470,6 +470,12 @@ def end_interrupted(screen: Screen, signum: int) -> int:
     return 128 + signum
 
 # %% ../../nbs/run/06g_campaign.ipynb #0a97ccf0
+def new_runner(requests: list[Request]) -> Runner:
+    "Return a runner on the requested device, for all models to come."
+    options, models = requests[0].options, [spec.model for request in requests for spec in request.specs]
+    return Runner(options.device, models=models, may_differ=options.gpus_may_differ)
+
+
 def check_start(journal: Journal) -> None:
     "Raise an error if the journal cannot be written, or if torch is not installed."
     try:
@@ -494,7 +500,7 @@ def run(
     options = requests[0].options
     journal = journal or Journal(options.out)
     check_start(journal)
-    runner = runner or Runner(options.device, models=[spec.model for request in requests for spec in request.specs])
+    runner = runner or new_runner(requests)
     handle_signals(raise_interrupted)
     try:
         runner.begin_early()  # it imports while the price and the sensors are read

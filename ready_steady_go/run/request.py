@@ -46,11 +46,14 @@ def request_conflict(
 ) -> str | None:
     "Return a one-line error if an option is missing or two options conflict, else None."
     mode = fields.get("mode", "train")
+    n_devices = options.gpus or [1]
+    one_device = n_devices != [1] and ":" in (options.device or "")
     needs_step = next((name for name in ("optimizer", "lr") if name in fields and mode != "train"), None)
     rules = {
         "no model given: add --model, for example rsg --model resnet50 --fp16": not options.model,
         "--n-seconds and --n-batches are mutually exclusive; use one": None not in (options.n_seconds, options.n_batches),
         f"{option_name(needs_step or '')} has no effect with --mode {mode}; remove it": needs_step is not None,
+        f"--gpus: --device {options.device} is one GPU; use --device {(options.device or '').partition(':')[0]}": one_device,
         "--search-until: a list of batch sizes is not searched; remove --search-until or --bs": options.bs and options.search_until,
         "--wandb online: no W&B project given; add --project NAME": options.wandb == "online" and not options.project,
         "--hand-back-anyway has no effect without --hand-back or --hand-back-after; add one": options.hand_back_anyway
@@ -102,8 +105,9 @@ class Request:
             raise UserError(why)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
         lengths = parse_seq_len(typed["seq_len"]) if is_typed(typed.get("seq_len")) else [None]
-        each = product(options.model, precisions, lengths)
-        specs = [Spec(model=model, precision=p, seq_len=n, **fields) for model, p, n in each]
+        devices: list[dict[str, Any]] = [dict(n_gpus=n, strategy=None if n == 1 else "ddp") for n in options.gpus or [1]]
+        each = product(options.model, precisions, lengths, devices)
+        specs = [Spec(model=model, precision=p, seq_len=n, **shared, **fields) for model, p, n, shared in each]
         return cls(specs, options, layout_chosen="layout" in fields)
 
     @property

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE_WIDTH', 'TABLE_HEAD', 'COST_HEAD', 'BEST_MARK', 'PHASES', 'as_ms', 'dollars', 'tokens', 'outcome_text',
-           'remark', 'table_row', 'best_record', 'best_line', 'step_parts', 'details', 'soak_line', 'trial_lines',
-           'finding_note', 'notes_of', 'progress_text', 'Screen']
+           'remark', 'table_row', 'best_record', 'best_line', 'scaling_text', 'step_parts', 'details', 'soak_line',
+           'trial_lines', 'finding_note', 'notes_of', 'progress_text', 'Screen']
 
 # %% ../../nbs/run/06f_screen.ipynb #00f6c6b3
 import math
@@ -113,6 +113,17 @@ def best_line(
     speed = plus_minus(r.throughput, r.throughput_ci95)
     return f"{BEST_MARK} {r.label}: {speed} samples/s{words} at batch size {r.bs}{memory}"
 
+# %% ../../nbs/run/06f_screen.ipynb #43b62015
+def scaling_text(r: Record) -> str | None:
+    "Return the efficiency of several GPUs, their exposed communication and their bus bandwidth, or None."
+    if r.scaling_efficiency is None:
+        return None
+    efficiency = plus_minus(100 * r.scaling_efficiency, 100 * (r.scaling_efficiency_ci95 or 0))
+    exposed = None if r.exposed_comm is None else f"{r.exposed_comm:.0%} of a step is communication"
+    bandwidth = r.allreduce_busbw_256mb or r.allreduce_busbw
+    reduced = None if bandwidth is None else f"all-reduce {bandwidth / 1e9:.3g} GB/s"
+    return ", ".join(filter(None, (f"{efficiency} % of {r.n_gpus} alone", exposed, reduced)))
+
 # %% ../../nbs/run/06f_screen.ipynb #cc6f7ce3
 def step_parts(r: Record) -> str | None:
     "Return the shares of forward pass, backward pass and optimizer in a step, or None."
@@ -134,6 +145,7 @@ def details(
         None if r.usd_per_msample is None else f"${dollars(r.usd_per_msample)} for a million samples",
         *(None if share is None else f"{share:.0%} {words}" for words, share in shares.items()),
         step_parts(r),
+        scaling_text(r),
         f"{r.samples_per_joule:.3g} samples/J" if r.samples_per_joule else None,
     ]
     return textwrap.wrap(", ".join(filter(None, parts)), TABLE_WIDTH, initial_indent="  ", subsequent_indent="  ")
@@ -184,7 +196,10 @@ def notes_of(
     return list(dict.fromkeys(notes))
 
 # %% ../../nbs/run/06f_screen.ipynb #894bc8d5
-PHASES = dict(ready="building the model", compile="compiling", steady="warming up", passes="taking a step apart")
+PHASES = dict(
+    ready="building the model", compile="compiling", steady="warming up", passes="taking a step apart", alone="each device by itself",
+    reduce="an all-reduce",
+)  # fmt: skip
 
 
 def progress_text(

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['BENCH_COMMAND', 'FIRST_BEAT_TIMEOUT_S', 'BEAT_TIMEOUT_S', 'POLL_S', 'MAX_ANSWER_BYTES', 'NOT_INHERITED', 'HANG_UP',
            'ENDING_SIGNALS', 'UNKILLABLE', 'PROTOCOL', 'MAX_KEPT_BYTES', 'POINT_S', 'WARMUP_S', 'bench_command',
-           'new_token', 'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone', 'end_process',
-           'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner', 'time_limits', 'trial_result',
-           'run_ladder', 'run_soak']
+           'new_token', 'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone', 'rank_gone',
+           'end_process', 'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner', 'time_limits',
+           'trial_result', 'run_ladder', 'run_soak']
 
 # %% ../../nbs/run/06c_supervise.ipynb #05630b73
 import ctypes
@@ -28,6 +28,7 @@ from ..box.machine import Machine, any_gpu_lost, oom_kills
 from ..box.price import SECRET_VARIABLES
 from ..box.process import TOKEN, child_command, end_processes
 from .search import Trial, TrialResult
+from .world import world_command, world_end
 from ..spec.checks import WrongField
 from ..spec.errors import NotOnThisDevice, UserError, cut_text
 from ..spec.spec import Spec
@@ -142,6 +143,17 @@ def child_gone(
         return ChildGone(f"failed:{name}", f"ended by {name}")
     return ChildGone(f"failed:exit {code}", last_line or f"ended with exit code {code}")
 
+
+def rank_gone(
+    outcome: str,  # of `world_end`
+    text: str,
+    sigkill: bool,  # it ended the rank
+    kills: tuple[int | None, int | None],  # as in `child_gone`
+) -> ChildGone:
+    "Return the end of several ranks."
+    cause = killed(*kills) if sigkill else None
+    return ChildGone(outcome, f"{text.partition(':')[0]}: {cause}" if cause else text, bool(cause and cause.oom_killed))
+
 # %% ../../nbs/run/06c_supervise.ipynb #6d5d7fd8
 def _end_leader(process: subprocess.Popen, patience_s: float) -> int | None:
     "End a process: close its pipe, then TERM and KILL to its group. Return its exit code, or None if it cannot be ended."
@@ -172,7 +184,7 @@ def end_process(
     return code if ended else None
 
 # %% ../../nbs/run/06c_supervise.ipynb #c9f3df32
-MAX_KEPT_BYTES = 8192
+MAX_KEPT_BYTES = 2**15  # the ends of many ranks, and the block that names the first
 
 
 class ErrorOutput:
@@ -191,10 +203,14 @@ class ErrorOutput:
             while piece := self.pipe.read(65536):
                 self.kept = (self.kept + piece)[-MAX_KEPT_BYTES:]
 
+    def text(self) -> str:
+        "Return what was kept. Call it when the child has ended."
+        self.thread.join(1)  # a process that was left behind may keep the pipe open
+        return self.kept.decode(errors="replace")
+
     def last_line(self) -> str:
         "Return the last line that is not empty, at most 300 characters. Call it when the child has ended."
-        self.thread.join(1)  # a process that was left behind may keep the pipe open
-        lines = [line.strip() for line in self.kept.decode(errors="replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in self.text().splitlines() if line.strip()]
         return cut_text(lines[-1], 300) if lines else ""
 
 # %% ../../nbs/run/06c_supervise.ipynb #0918dcba
@@ -204,7 +220,9 @@ class Child:
     def __init__(
         self,
         command: tuple[str, ...] = BENCH_COMMAND,
+        n_ranks: int = 1,  # more: the command starts so many processes
     ):
+        self.n_ranks = n_ranks
         self.token, self.asked, self.unread = new_token(), 0, b""
         self.exit_code: int | None = None
         self.ended = False
@@ -283,8 +301,9 @@ class Child:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             pass
-        code = self.end()
-        return child_gone(code, self.errors.last_line(), (self.oom_kills, oom_kills()))
+        code, kills = self.end(), (self.oom_kills, oom_kills())
+        end = world_end(self.errors.text()) if self.n_ranks > 1 and code is not None else None
+        return rank_gone(*end, kills) if end else child_gone(code, self.errors.last_line(), kills)
 
     def end(
         self,
@@ -327,9 +346,11 @@ class Runner:
         device: str | None = None,  # as typed; None: the best device
         start: Callable[[], Child] | None = None,  # None: a child that imports what the models need
         models: Iterable[str] = (),  # to come, as typed
+        may_differ: bool = False,  # devices that share a step
     ):
         self.models = [*models]
         self.device, self.start = device, start or partial(Child, bench_command(self.models))
+        self.may_differ, self.n_ranks = may_differ, 1  # the devices of the next child
         self.child: Child | None = None
         self.renewable = False  # a fresh copy of the child can replace it
         self.used_by: Spec | None = None  # the model that the child has measured to the end
@@ -339,7 +360,18 @@ class Runner:
     def begin(self) -> None:
         "Start the child, if there is none, and do not wait for it."
         with signals_held():
-            self.child = self.child or self.start()
+            self.child = self.child or (self.start() if self.n_ranks == 1 else self._start_ranks())
+
+    def _start_ranks(self) -> Child:
+        "Start one process for each device."
+        kind = str(self.machine.device).partition(":")[0]
+        return Child(world_command(self.n_ranks, kind), self.n_ranks)
+
+    def _use_devices(self, n: int) -> None:
+        "End the child if it has another number of devices."
+        if self.n_ranks != n:
+            self.end()
+        self.n_ranks = n
 
     def begin_early(self) -> None:
         "Start the child if it is known what it has to import."
@@ -352,7 +384,7 @@ class Runner:
     ) -> list[Spec]:  # completed by their families
         "Return the completed specs. Raise `UserError` if one cannot run, and `ChildGone` if the child does not start."
         self.begin()
-        answer = self.child.ask(dict(do="check", device=self.device, specs=[asdict(spec) for spec in specs]))
+        answer = self.child.ask(dict(do="check", device=self.device, may_differ=self.may_differ, specs=[asdict(spec) for spec in specs]))
         self.renewable = answer.get("renewable") is True
         try:
             self.machine = Machine(**answer["machine"])
@@ -369,6 +401,7 @@ class Runner:
     ) -> Record:
         "Return the record of a point, whatever happens."
         try:
+            self._use_devices(spec.n_gpus)
             if self.used_by is not None:
                 self._renew(self.used_by)
             if self.child is None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'MODES', 'OPTIMIZERS', 'FUSED', 'TASKS', 'ATTENTIONS', 'LAYOUTS', 'CELLS', 'WANDB_MODES', 'TRAIN',
-           'TIME', 'STEP', 'TEXT', 'IMAGES', 'BOX', 'OUTPUT', 'WANDB', 'SAMPLE_FIELDS', 'option_name', 'Option',
+           'TIME', 'STEP', 'TEXT', 'IMAGES', 'GPUS', 'BOX', 'OUTPUT', 'WANDB', 'SAMPLE_FIELDS', 'option_name', 'Option',
            'option', 'options_of', 'limits_text', 'check_value', 'read_value', 'SpecFields', 'option_words',
            'label_words', 'model_name', 'label_of', 'needs_fused', 'usual_fused', 'family_options', 'RunOptions']
 
@@ -23,6 +23,7 @@ from ready_steady_go.spec.parse import (
     one_of,
     parse_bs,
     parse_device,
+    parse_gpus,
     parse_models,
     parse_seconds,
     parse_size,
@@ -129,7 +130,7 @@ CELLS = ("LSTM", "GRU", "RNN")
 WANDB_MODES = ("auto", "off", "online", "offline")
 
 TRAIN, TIME, STEP, TEXT, IMAGES = "What to train", "Batch sizes and time", "The step", "Models of text", "Models of images"
-BOX, OUTPUT, WANDB = "The box", "Output", "Weights & Biases"
+GPUS, BOX, OUTPUT, WANDB = "Several GPUs", "The box", "Output", "Weights & Biases"
 
 # %% ../../nbs/spec/00b_options.ipynb #ec10b06c
 def _layout(text: str, name: str) -> str:
@@ -170,7 +171,9 @@ class SpecFields:
     cuda_graph: bool = option(False, "Capture one step as a CUDA graph, then replay it.", STEP, label="cuda-graph")
     no_cudnn: bool | None = option(None, "On CUDA, compute without cuDNN.", STEP, label="without cuDNN")
     half_weights: bool | None = option(None, "With --mode infer: weights in FP16 or BF16, without autocast.", STEP, label="half weights")
-    n_gpus: int = 1  # devices that share a step
+    n_gpus: int = 1  # devices that share a step; 0: all that the machine has, until that number is known
+    strategy: str | None = None  # how several devices share a step: ddp, each has all weights; None: one device
+    backend: str | None = None  # library that averages the gradients: nccl, or gloo between processes of a CPU; None: one device
     full_dropout: bool | None = None  # an LSTM drops after embedding and layers, as published; None: between layers only, or no dropout
     changed: str | None = None  # the options whose value is not the model's own, separated by spaces; None: not known
     digest: str | None = None  # of the source and the structure of a user's own model; None: a model of a known family
@@ -242,7 +245,11 @@ def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size
     order = dict.fromkeys(["mode", *SAMPLE_FIELDS, *rows])
     words = {name: option_words(rows[name], getattr(spec, name)) for name in order if _is_in_label(spec, rows[name])}
     if spec.n_gpus not in (None, 1):
-        words["n_gpus"] = f"{spec.n_gpus} GPUs"
+        words["n_gpus"] = f"{spec.n_gpus or 'all'} {'processes' if spec.backend == 'gloo' else 'GPUs'}"
+    if spec.strategy not in (None, "ddp"):
+        words["strategy"] = spec.strategy
+    if spec.backend not in (None, "nccl"):
+        words["backend"] = spec.backend
     if spec.digest is not None:
         words["digest"] = f"digest {spec.digest[:8]}"
     if (spec.family, spec.task, spec.full_dropout) == ("lstm", "lm", None) and spec.mode != "infer":
@@ -307,6 +314,9 @@ class RunOptions:
                                 metavar="TIME", read=parse_seconds)  # fmt: skip
     budget: float | None = option(None, "Time for the whole run: 90, 5m or 1h. Default: 2m for each model and precision.", TIME,
                                   metavar="TIME", read=parse_seconds)  # fmt: skip
+    gpus: list[int] | None = option(None, "GPUs that share a step: 2; 1,2,4 one after the other; or all. --bs counts samples per GPU.",
+                                    GPUS, metavar="N", read=parse_gpus)  # fmt: skip
+    gpus_may_differ: bool = option(False, "With --gpus: measure even if the GPUs are of different models.", GPUS)
     device: str | None = option(None, f"{', '.join(DEVICES)} or cuda:1. Default: the accelerator, else the CPU.", BOX,
                                 metavar="DEVICE", read=parse_device)  # fmt: skip
     usd_per_hour: float | None = option(

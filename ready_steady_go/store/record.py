@@ -81,6 +81,20 @@ class Record(SpecFields):
     trace_s: float | None = None  # seconds of TorchScript's tracing
     warmup_s: float | None = None  # seconds before the timed part
     passes_s: float | None = None  # seconds of the passes after the timed part, which measure the parts of a step and `busy`
+    # several devices
+    global_bs: int | None = None  # samples in a step of all devices together
+    single_throughput: float | None = None  # of one device alone, mean of all devices and of before and after, samples/s
+    single_ci95: float | None = None  # half width of its 95 % confidence interval, samples/s
+    scaling_efficiency: float | None = None  # throughput as a share of what the devices reach alone
+    scaling_efficiency_ci95: float | None = None  # half width of its 95 % confidence interval
+    local_step_ms: list | None = None  # median step time of each rank without communication, all side by side
+    exposed_comm: float | None = None  # share of a step that only communicates; None: not above its noise
+    rank_skew: float | None = None  # how much longer the slowest rank needs than the median, without communication
+    slowest_rank: int | None = None
+    allreduce_bytes: int | None = None  # gradients that travel in a step
+    allreduce_busbw: float | None = None  # bus bandwidth of an all-reduce of that size, bytes/s
+    allreduce_busbw_256mb: float | None = None  # the same of 256 MiB
+    ranks: list | None = None  # the card of each rank under load: name, pci_id, power_limit_w, sm_clock_mhz, temperature_c, ...
     # soak
     burst_throughput: float | None = None  # over the first 5 s, samples/s
     burst_ci95: float | None = None  # half width of its 95 % confidence interval, samples/s
@@ -259,20 +273,11 @@ def comparison_key(record: Record) -> str:
 # %% ../../nbs/store/05_record.ipynb #1bce85f2
 # Fields that are younger than the first journals: unknown ones are neither in an id nor in a line, so that both stay the same.
 YOUNGER_FIELDS = (
-    "allocator",
-    "changed",
-    "digest",
-    "full_dropout",
-    "carry_state",
-    "no_cudnn",
-    "half_weights",
-    "n_params",
-    "trace_s",
-    "autocast",
-    "cuda_archs",
-    "os_version",
-    "gpus",
-)
+    "allocator", "changed", "digest", "full_dropout", "carry_state", "no_cudnn", "half_weights", "n_params", "trace_s", "autocast",
+    "cuda_archs", "os_version", "gpus", "strategy", "backend", "global_bs", "single_throughput", "single_ci95", "scaling_efficiency",
+    "scaling_efficiency_ci95", "local_step_ms", "exposed_comm", "rank_skew", "slowest_rank", "allreduce_bytes", "allreduce_busbw",
+    "allreduce_busbw_256mb", "ranks",
+)  # fmt: skip
 
 
 def _without_unknown(row: dict[str, Any]) -> dict[str, Any]:
@@ -334,6 +339,20 @@ def _are_windows(value: list) -> bool:
         return False
 
 
+def _are_numbers(value: list) -> bool:
+    "Return True if each part is a number."
+    return all(type(part) in (int, float) and abs(part) < LARGEST for part in value)
+
+
+def _are_cards(value: list) -> bool:
+    "Return True if each part is an object of texts, numbers, shares and unknown values."
+    plain = (str, int, float, type(None))
+    parts = [part for card in value if isinstance(card, dict) for part in card.values()]
+    return all(isinstance(card, dict) for card in value) and all(
+        type(part) in plain or isinstance(part, dict) and _are_shares(part) for part in parts
+    )
+
+
 def _are_shares(value: dict) -> bool:
     "Return True if each value is a number."
     return all(type(share) in (int, float) and abs(share) < LARGEST for share in value.values())
@@ -346,6 +365,8 @@ RULES: dict[str, dict[str, Any]] = _option_limits() | dict(
     findings=dict(shape=_are_findings, parts="of objects with code and text"),
     windows=dict(shape=_are_windows, parts="of pairs of numbers"),
     throttle=dict(shape=_are_shares, parts="of numbers"),
+    local_step_ms=dict(shape=_are_numbers, parts="of numbers"),
+    ranks=dict(shape=_are_cards, parts="of cards"),
 )  # fmt: skip
 CHECKER = RowChecker(field_rules(Record, ("schema", "model", "outcome"), **RULES))
 
@@ -362,11 +383,21 @@ def _json_value(text: str) -> Any:
         raise ValueError("its lists are nested too deep") from None
 
 
+def _clean_card(card: dict[str, Any]) -> dict[str, Any]:
+    "Return the card of a rank with clean texts, reasons of throttling included."
+    clean = {name: clean_text(value) if isinstance(value, str) else value for name, value in card.items()}
+    if isinstance(card.get("throttle"), dict):
+        clean["throttle"] = {clean_text(reason): share for reason, share in card["throttle"].items()}
+    return clean
+
+
 def _clean_texts(row: dict[str, Any]) -> dict[str, Any]:
     "Return a checked row with clean texts, those in findings and reasons of throttling included."
     row = {name: clean_text(value) if isinstance(value, str) else value for name, value in row.items()}
     if row["findings"]:
         row["findings"] = [f | dict(code=clean_text(f["code"]), text=clean_text(f["text"])) for f in row["findings"]]
+    if row.get("ranks"):
+        row["ranks"] = [_clean_card(card) for card in row["ranks"]]
     if row["throttle"]:
         row["throttle"] = {clean_text(reason): share for reason, share in row["throttle"].items()}
     return row

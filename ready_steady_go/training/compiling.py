@@ -127,6 +127,7 @@ def run_until_compiled(
     step: Callable[[], None],  # queues one step of work
     wait: Callable[[], None],  # waits until the device has done it
     now: Callable[[], float] = time.perf_counter,  # seconds
+    agreed: Callable[[bool], bool] = lambda done: done,  # of several ranks: True if all of them are done
 ) -> tuple[float, bool]:  # seconds of compile time; True if a step compiled nothing in the end
     "Run steps until one compiles nothing."
     took = []
@@ -135,7 +136,7 @@ def run_until_compiled(
         step()
         wait()
         took.append(now() - start)
-        if compile_counts() == before:
+        if agreed(compile_counts() == before):
             return max(0.0, sum(took) - len(took) * took[-1]), True
     return sum(took), False
 

@@ -208,6 +208,17 @@ FINDINGS = dict(
         "the benchmark waited for a CPU core {share:.0%} of the time: other processes use this machine",
         "end them (top lists them), or measure again later",
     ),
+    # several GPUs
+    straggler=Finding(
+        "one of several GPUs is more than 5 % slower than the median, and the others wait for it in each step",
+        "{which} takes {share:.0%} longer for a step than the median of all, and the others wait for it",
+        "use fewer GPUs with CUDA_VISIBLE_DEVICES, or rent another box",
+    ),
+    slow_allreduce=Finding(
+        "gradients travel between the GPUs with less than 3 GB/s",
+        "an all-reduce of 256 MiB reaches only {rate:.2g} GB/s of bus bandwidth between the GPUs",
+        "use --grad-accum to exchange less often, or rent a box with NVLink or direct access between its GPUs",
+    ),
     # only the doctor finds these
     slow_link=Finding(
         "copies between host and device reach less than half of the link's nominal bandwidth, or less than 3 GB/s",
