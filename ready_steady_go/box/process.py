@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TOKEN', 'KILLED_WITHIN_S', 'PR_SET_PDEATHSIG', 'GRACE_S', 'CUDA_NOT_INITIALIZED', 'processes_of', 'kill_processes',
-           'end_processes', 'die_with_parent', 'start_watcher', 'begin_child', 'child_command', 'take_pipes',
-           'lines_while_open', 'reply_to', 'answer_questions', 'driver_started', 'can_be_copied', 'end_as',
-           'work_in_copies', 'answer_in_copies']
+           'end_processes', 'die_with_parent', 'start_watcher', 'hide_wandb', 'begin_child', 'child_command',
+           'take_pipes', 'lines_while_open', 'reply_to', 'answer_questions', 'driver_started', 'can_be_copied',
+           'end_as', 'work_in_copies', 'answer_in_copies']
 
 # %% ../../nbs/box/03bb_process.ipynb #431590a7
 import ctypes
@@ -122,10 +122,15 @@ def start_watcher(token: str) -> None:
         os._exit(0)
 
 # %% ../../nbs/box/03bb_process.ipynb #b26adfc1
+def hide_wandb() -> None:
+    "Make every import of wandb raise a ModuleNotFoundError in this process."
+    modules: dict[str, Any] = sys.modules
+    modules["wandb"] = None
+
+
 def begin_child() -> None:
     "Tie this process to its parent, and hide wandb. Call it first, before torch is imported."
-    modules: dict[str, Any] = sys.modules
-    modules["wandb"] = None  # an import of it raises ModuleNotFoundError
+    hide_wandb()
     token = os.environ.get(TOKEN, "")
     if token:
         die_with_parent(int(token.partition("-")[0]))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..box.process import child_command, die_with_parent, take_pipes
+from ..box.process import child_command, die_with_parent, hide_wandb, take_pipes
 
 # %% ../../nbs/run/06bc_world.ipynb #a9fc4a49
 AGENT = "RSG_AGENT"  # variable of each rank: the process that started it
@@ -71,7 +71,7 @@ def rank_main(
     run: Callable[[str, tuple[Any, Any]], None] | None = None,  # called with the kind of device and the pipes; None: `ranks.main`
 ) -> None:
     "Be a rank: tie this process to the one that started it, and answer questions."
-    sys.modules["wandb"] = None  # type: ignore[assignment]  # as in `begin_child`
+    hide_wandb()
     die_with_parent(int(os.environ[AGENT]))
     pipes = take_pipes()  # first: what an import prints is no answer
     try:
