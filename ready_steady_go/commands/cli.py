@@ -238,7 +238,7 @@ def rsg(
 
 # %% ../../nbs/commands/09_cli.ipynb #49be329a
 @app.command("doctor")
-@with_options("device", "usd_per_hour", "quiet", json="Print everything as one JSON object.")
+@with_options("device", "usd_per_hour", "expect", "quiet", json="Print everything as one JSON object.")
 def doctor_cli(
     require: Annotated[
         str | None,
@@ -261,7 +261,8 @@ def doctor_cli(
 
     device, usd = (read_value(OPTION_ROWS[name], typed[name]) for name in ("device", "usd_per_hour"))
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
-    return doctor_command(device, require, typed["json"], screen, parse_seconds(seconds, "--seconds"), usd)
+    seconds_s = parse_seconds(seconds, "--seconds")
+    return doctor_command(device, require, typed["json"], screen, seconds_s, usd, expect=typed["expect"])
 
 # %% ../../nbs/commands/09_cli.ipynb #08783405
 @app.command("models")
@@ -277,7 +278,7 @@ def models_cli(
 
 # %% ../../nbs/commands/09_cli.ipynb #2927ec61
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag",
-                "hand_back", "hand_back_after", "hand_back_anyway", "wire")  # fmt: skip
+                "expect", "hand_back", "hand_back_after", "hand_back_anyway", "wire")  # fmt: skip
 
 
 @app.command("suite", cls=PanelCommand)

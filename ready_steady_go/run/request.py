@@ -10,6 +10,7 @@ __all__ = ['SEARCH_BUDGET_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'USABLE_MEM
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..box.expected import parse_expected
 from ..box.machine import Machine
 from .search import FixedSizes, Search
 from .supervise import trial_result
@@ -95,6 +96,7 @@ class Request:
         fields, options = read_fields(SpecFields, typed), RunOptions(**read_fields(RunOptions, typed))
         if why := request_conflict(fields, options):
             raise UserError(why)
+        parse_expected(options.expect)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
         return cls([Spec(model=model, precision=p, **fields) for model in options.model for p in precisions], options)
 
