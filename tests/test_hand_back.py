@@ -284,7 +284,7 @@ def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_
             except OSError: pass
         on.say(dict(success=True) if on.command == "DELETE" else dict(dph_total=0.3))
     server = serve(answer)
-    run = rsg(*MODEL, "--hand-back", "--wire", "--hand-back-after", "1h", "--json", env=vast(server), code=QUICK)
+    run = rsg(*MODEL, "--hand-back", "--wire", "--hand-back-after", "1h", "--json", "--expect", "rtx4090", env=vast(server), code=QUICK)
     out, err = run.communicate(timeout=300)
     Path("box.log").write_text(err, encoding="utf-8")
     assert run.returncode == 0, err
@@ -296,6 +296,7 @@ def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_
     assert any("ready_steady_go.run.watchdog" in command for command in seen)
     assert collect_command(["box.log"], "home.jsonl") == 0 and only_here("rsg-results.jsonl") == []
     assert Path("home.jsonl").read_bytes() == Path("rsg-results.jsonl").read_bytes() and "rsg1:" not in out
+    assert [f["text"] for f in Journal("home.jsonl").read()[0].findings if f["code"] == "wrong_gpu"][0].count("instead of rtx4090") == 1
 
 
 def options(**more): return RunOptions(hand_back=True, wandb="online", project="gpus", **more)

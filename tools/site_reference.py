@@ -16,7 +16,10 @@ def commands():
     from typer.main import get_command
 
     from ready_steady_go.commands.cli import app
-    return list(get_command(app).commands)
+    names = []
+    for name, command in get_command(app).commands.items():
+        names += [name, *(f"{name} {inner}" for inner in getattr(command, "commands", ()))]
+    return names
 
 
 def help_of(*command):
@@ -31,7 +34,7 @@ def command_reference():
     parts = []
     for name in ["", *commands()]:
         words = f"rsg {name}".strip()
-        parts.append(f"## {words}\n\n```text\n{help_of(*filter(None, [name]))}\n```")
+        parts.append(f"## {words}\n\n```text\n{help_of(*name.split())}\n```")
     return "\n\n".join(parts)
 
 

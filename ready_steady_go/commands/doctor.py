@@ -23,6 +23,7 @@ from typing import Any
 
 from .. import __version__
 from ..box import sensors
+from ..box.expected import parse_expected, unexpected
 from ..box.machine import CGROUP_ROOT, as_gib, read_text
 from ..box.price import Price, find_price
 from ..box.process import child_command
@@ -506,15 +507,19 @@ def doctor_command(
     sources: Sources = ALL_SOURCES,
     start: Callable[[], Child] = lambda: Child(STRESS_COMMAND),
     silent_s: float = BEAT_TIMEOUT_S,  # see `examine`
+    expect: str | None = None,  # the box that was asked for
 ) -> int:  # exit code: 0 if the box is healthy and every rule is met, else 1
     "Examine this box, and print the report. Raise a `UserError` for a wrong request."
-    rules, screen = parse_rules(require), screen or Screen(as_json=as_json)
+    rules, expected, screen = parse_rules(require), parse_expected(expect), screen or Screen(as_json=as_json)
     if not MIN_LOAD_S <= seconds <= MAX_LOAD_S:
         raise UserError(f"--seconds {seconds:g}: expected {MIN_LOAD_S} to {MAX_LOAD_S} s")
     progress = lambda phase: screen.progress(f"doctor  {phase}")
     with ThreadPoolExecutor(max_workers=1) as pool:  # a slow provider must not delay the load
         price = pool.submit(sources.price, usd_per_hour)
         seen = examine(device, seconds, sources, start, progress, silent_s)
+    if seen.machine:
+        usd = getattr(price.result(), "usd_per_hour", None)
+        seen.findings += worded(unexpected(expected, seen.device_name, seen.machine.get("gpu_mem"), usd))
     report = make_report(seen, rules, price.result(), sources.peak)
     screen.out(*([json.dumps(report)] if as_json else card(report)))
     return 0 if report["healthy"] and all(rule["met"] for rule in report["required"]) else 1

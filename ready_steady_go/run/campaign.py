@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from ..box.expected import Expected, parse_expected, unexpected
 from ..box.machine import Machine, nvidia_driver, precision_findings
 from ..box.price import Price, find_price
 from .layout import LAYOUT, in_channels_last, tries_channels_last
@@ -37,7 +38,7 @@ from ..store.outside import LOG, ids_outside, mark_outside, only_here
 from ..store.record import SKIPPED_OOM, Record, make_record, seal, to_line
 from ..store.sinks import push_after_run
 from ..store.wire import WireLog
-from ..truth.findings import finding
+from ..truth.findings import finding, worded
 
 # %% ../../nbs/run/06g_campaign.ipynb #a7580b41
 SAME_POINT = ("key", "device_name", "seed", "n_seconds", "n_batches", "run_number")
@@ -209,6 +210,7 @@ class Campaign:
     lookup: PriceLookup
     watch: GpuWatch = field(default_factory=GpuWatch)
     wire: WireLog | None = None  # prints each record for a log
+    expected: Expected = Expected()  # the box that was asked for
     made: list[Record] = field(default_factory=list)  # on disk
     failed: bool = False  # at least one point could not be measured
 
@@ -217,8 +219,10 @@ class Campaign:
         record: Record,
         since: float,  # `time.monotonic()` when the point began
     ) -> Record:
-        "Return the record with the sensors' values since then and with its price."
-        return with_price(self.watch.seen(record, since), self.lookup.price)
+        "Return the record with the sensors' values since then, its price, and a finding if the box is not the expected one."
+        record = with_price(self.watch.seen(record, since), self.lookup.price)
+        found = worded(unexpected(self.expected, record.device_name, record.gpu_mem, record.usd_per_hour))
+        return replace(record, findings=[*(record.findings or []), *found]) if found else record
 
     def keep(
         self,
@@ -407,6 +411,7 @@ def carry_out(
         for text in cpu_notes(nvidia_driver() is not None):
             screen.note(text)
     campaign.watch.begin(runner.machine)
+    campaign.expected = parse_expected(options.expect)
     screen.cost(campaign.lookup.price)
     try:
         refuse(campaign, [request for request in checked.values() if request.refused])

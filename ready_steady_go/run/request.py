@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from ..box.expected import parse_expected
 from ..box.machine import Machine
 from .search import FixedSizes, Search
 from .supervise import trial_result
@@ -103,6 +104,7 @@ class Request:
         fields, options = read_fields(SpecFields, dict(typed, seq_len=None)), RunOptions(**read_fields(RunOptions, typed))
         if why := request_conflict(fields, options):
             raise UserError(why)
+        parse_expected(options.expect)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
         lengths = parse_seq_len(typed["seq_len"]) if is_typed(typed.get("seq_len")) else [None]
         devices: list[dict[str, Any]] = [dict(n_gpus=n, strategy=None if n == 1 else "ddp") for n in options.gpus or [1]]

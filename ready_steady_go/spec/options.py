@@ -322,6 +322,8 @@ class RunOptions:
     usd_per_hour: float | None = option(
         None, "Price of this box. Default: as vast.ai or RunPod report it.", BOX, metavar="USD", read=parse_usd
     )
+    expect: str | None = option(None, "The box that you rent, such as rtx4090,mem>=24GB,price<=0.9. Another one gets a finding.", BOX,
+                                metavar="RULES")  # fmt: skip
     hand_back: bool = option(False, "At the end, destroy this box of vast.ai or RunPod, if the results are elsewhere.", BOX)
     hand_back_after: float | None = option(None, "Destroy it after this time, even if rsg was killed, if the results are elsewhere.",
                                            BOX, metavar="TIME", read=parse_seconds)  # fmt: skip

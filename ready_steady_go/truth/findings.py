@@ -193,6 +193,11 @@ FINDINGS = dict(
         NOTE,
     ),
     # the host
+    wrong_gpu=Finding(
+        "the GPU, its memory or its price is not what --expect names",
+        "this is not the box that was asked for: {what}",
+        "hand it back, and rent another box",
+    ),
     few_processes=Finding(
         "this container allows fewer than 256 processes and threads",
         "this container allows {pids} processes and threads",
