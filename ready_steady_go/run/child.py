@@ -21,13 +21,15 @@ from ..box.process import answer_in_copies, answer_questions, can_be_copied, tak
 from .bench import BEAT_S, Bench
 from ..spec.errors import UserError
 from ..spec.spec import Spec
+from ..timing.device import usable_bytes
 from ..training.families import families_of, family_names, load_family
 
 # %% ../../nbs/run/06b_child.ipynb #52561697
 def _answer_check(bench: Bench, question: dict, renewable: bool = False) -> dict[str, Any]:
-    "Return the completed specs, the machine, and if a fresh copy of this process can replace it."
+    "Return the completed specs, the machine, its usable memory, and if a fresh copy of this process can replace it."
     specs = [asdict(bench.check(Spec(**spec))) for spec in question["specs"]]
-    return dict(event="checked", specs=specs, machine=asdict(bench.machine), renewable=renewable)
+    usable = usable_bytes(bench.device)
+    return dict(event="checked", specs=specs, machine=asdict(bench.machine), usable_bytes=usable, renewable=renewable)
 
 
 def _answer_point(bench: Bench, question: dict, send: Callable[[dict], None]) -> dict[str, Any]:
