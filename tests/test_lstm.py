@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.run.bench import Bench
@@ -16,7 +17,7 @@ from ready_steady_go.training.families import lstm as family
 from ready_steady_go.training.families import resolve
 from ready_steady_go.training.prepare import check_options
 from ready_steady_go.training.workload import STEP_CLASSES, TrainStep, nonfinite_finding
-from ready_steady_go.truth.flops import forward_flops, named_forward_flops
+from ready_steady_go.truth.flops import forward_flops, model_flops, named_forward_flops, unneeded_flops
 
 TOY = Machine(device="cpu", device_name="Toy CPU 3000")
 SMALL = dict(layers=2, emb_dim=16, hid_dim=16, seq_len=10, vocab=60)
@@ -231,3 +232,16 @@ def test_a_point_switches_cudnn_off_and_the_next_one_on_again(monkeypatch):
         record = bench.point(replace(resolve(Spec(model="lstm", no_cudnn=no_cudnn, **SMALL)), bs=2), n_batches=2, brief=True)
         seen.append((torch.backends.cudnn.enabled, record.no_cudnn, "without cuDNN" in record.label))
     assert seen == [(False, True, True), (True, None, False)]
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU"])  # torch does not count those of a fused LSTM
+def test_a_classifier_needs_no_gradient_of_its_features(cell):
+    "The FLOPs of a step are those that torch counts in forward and backward, but for the gradient of the first state."
+    spec = resolve(Spec(model="lstm:classifier", cell=cell, layers=1, emb_dim=64, hid_dim=16, seq_len=5))
+    work = family.build(spec, "cpu")
+    inputs, targets = work.draw(3)
+    with FlopCounterMode(display=False) as counter: work.loss(work.model(inputs), targets).backward()
+    found = model_flops(forward_flops(spec), "train", unneeded_flops(spec))
+    assert found == pytest.approx(counter.get_total_flops() / 3, rel=0.02) and found < 0.8 * 3 * forward_flops(spec)
+    record = Bench("cpu").point(replace(spec, bs=3), n_batches=3, brief=True)
+    assert record.model_tflops == pytest.approx(record.throughput * found / 1e12)

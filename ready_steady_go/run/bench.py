@@ -52,7 +52,7 @@ from ..training.families import load_family, resolve
 from ..training.prepare import Captured, check_options, make_step, prepare_workload, with_fused
 from ..training.workload import TrainStep, Workload, nonfinite_finding
 from ..truth.findings import finding, worded
-from ..truth.flops import forward_flops
+from ..truth.flops import forward_flops, unneeded_flops
 from ..truth.guard import highest_tflops, verdict_fields
 from ..truth.health import cpu_wait_findings
 
@@ -441,7 +441,8 @@ class Bench:
         least = forward_flops(spec, winograd=True) if spec.precision == "fp32" else None
         about = spec.mode, spec.precision, self.machine.device_name, spec.n_gpus, m.throughput
         tf32_off = fields.get("tf32_matmul") is False and fields.get("tf32_conv") is False
-        verdict_now = lambda: verdict_fields(forward_flops(spec), *about, self.ceiling, least, tf32_off, self.max_clock)
+        unneeded = unneeded_flops(spec)
+        verdict_now = lambda: verdict_fields(forward_flops(spec), *about, self.ceiling, least, tf32_off, self.max_clock, unneeded)
         verdict = verdict_now()
         if self._was_beaten(spec, verdict):
             verdict = verdict_now()

@@ -272,7 +272,7 @@ def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
     rows = [r for r in known if options.bs is None or r.bs in options.bs]
     if not options.fresh and tries_channels_last(request, spec, machine):
         rows += layout_trials(campaign.journal.read(), spec, machine, request.limits)
-    return Ladder(request, spec, new_search(options, machine, known), rows)
+    return Ladder(request, spec, new_search(options, machine, known, campaign.runner.usable_bytes), rows)
 
 # %% ../../nbs/run/06g_campaign.ipynb #5b77d376
 MIN_TRIAL_S = 10.0  # beside the time until the first timed step

@@ -22,14 +22,16 @@ from .bench import BEAT_S, Bench
 from .devices import with_devices
 from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.spec import Spec
+from ..timing.device import usable_bytes
 from ..training.families import families_of, family_names, load_family
 
 # %% ../../nbs/run/06b_child.ipynb #52561697
 def answer_check(bench: Bench, question: dict, renewable: bool = False) -> dict[str, Any]:
-    "Return the completed specs, the machine, and if a fresh copy of this process can replace it."
+    "Return the completed specs, the machine, its usable memory, and if a fresh copy of this process can replace it."
     complete = (bench.check(Spec(**spec)) for spec in question["specs"])
     specs = [asdict(with_devices(spec, bench.device.type, may_differ=question.get("may_differ", False))) for spec in complete]
-    return dict(event="checked", specs=specs, machine=asdict(bench.machine), renewable=renewable)
+    usable = usable_bytes(bench.device)
+    return dict(event="checked", specs=specs, machine=asdict(bench.machine), usable_bytes=usable, renewable=renewable)
 
 
 def answer_point(bench: Bench, question: dict, send: Callable[[dict], None]) -> dict[str, Any]:

@@ -355,6 +355,7 @@ class Runner:
         self.renewable = False  # a fresh copy of the child can replace it
         self.used_by: Spec | None = None  # the model that the child has measured to the end
         self.machine: Machine | None = None
+        self.usable_bytes: int | None = None  # device memory that tensors can have; None: unknown
         self.lost = False  # the device is gone, and every further point would fail
 
     def begin(self) -> None:
@@ -386,6 +387,7 @@ class Runner:
         self.begin()
         answer = self.child.ask(dict(do="check", device=self.device, may_differ=self.may_differ, specs=[asdict(spec) for spec in specs]))
         self.renewable = answer.get("renewable") is True
+        self.usable_bytes = answer.get("usable_bytes") if isinstance(answer.get("usable_bytes"), int) else None
         try:
             self.machine = Machine(**answer["machine"])
             return [Spec(**spec) for spec in answer["specs"]]

@@ -6,7 +6,7 @@
 __all__ = ['AUTOCAST_TYPES', 'ALLOCATOR_VARIABLES', 'OOM_MESSAGES', 'NEARLY_FULL_MESSAGES', 'NEARLY_FULL', 'torch_module',
            'find_device', 'EventClock', 'make_clock', 'set_precision', 'check_precision', 'PeakMemory',
            'allocator_retries', 'retries_finding', 'allocator_settings', 'synchronize', 'free_memory', 'error_chain',
-           'oom_cause', 'is_oom', 'memory_share']
+           'oom_cause', 'is_oom', 'memory_share', 'usable_bytes']
 
 # %% ../../nbs/timing/02b_device.ipynb #f99b39c4
 import gc
@@ -110,7 +110,7 @@ def set_precision(
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = torch.version.hip is None  # MIOpen would search for minutes at each new shape
         return dict(
             tf32_matmul=torch.backends.cuda.matmul.allow_tf32,
             tf32_conv=torch.backends.cudnn.allow_tf32,
@@ -300,3 +300,16 @@ def memory_share(
         return share
     free, total = module.mem_get_info(device)
     return max(share, 1 - free / total)
+
+# %% ../../nbs/timing/02b_device.ipynb #36be0c1e
+def usable_bytes(
+    device: torch.device,
+) -> int | None:  # None where unknown
+    "Return the device memory that tensors of this process can have: what is free, and what its allocator holds."
+    module = torch_module(device.type)
+    if device.type == "cpu" or not hasattr(module, "mem_get_info"):
+        return None
+    try:
+        return module.mem_get_info(device)[0] + module.memory_reserved(device)
+    except RuntimeError:  # a broken device: the first point shows it
+        return None

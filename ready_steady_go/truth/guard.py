@@ -85,6 +85,7 @@ class MeasuredHere:
     ceiling_tflops: float | None = None  # matmul throughput of one GPU in the same precision
     max_clock_mhz: float | None = None  # highest clock of the GPU, from NVML
     tf32_off: bool = False  # TF32 was read back as off
+    unneeded_flops: int = 0  # FLOP per sample that a training step leaves out, from `flops.unneeded_flops`
 
 
 def _trusted_ceiling(box: MeasuredHere | None, device_name: str, precision: str) -> float | None:
@@ -176,7 +177,7 @@ def judge(
         return Verdict(plausible=False, why=why, finding=finding("impossible", why=why))
     if forward_flops is None:
         return Verdict(plausible=None, why="cannot judge: the FLOPs of a sample are unknown")
-    work, known_precision = model_flops(forward_flops, mode), precision_of(precision)
+    work, known_precision = model_flops(forward_flops, mode, box.unneeded_flops if box else 0), precision_of(precision)
     if work is None:
         return Verdict(plausible=None, why=f"cannot judge: unknown mode '{mode}'; use train, infer or forward")
     tflops = throughput * work / 1e12
@@ -197,9 +198,10 @@ def verdict_fields(
     least_flops: int | None = None,  # FLOP per sample, from `flops.forward_flops(spec, winograd=True)`
     tf32_off: bool = False,  # TF32 was read back as off
     max_clock_mhz: float | None = None,  # highest clock of the GPU, from NVML
+    unneeded_flops: int = 0,  # FLOP per sample, from `flops.unneeded_flops`
 ) -> dict:  # model_tflops, mfu, ceiling_share, plausible, and finding: None, or `code` and `text`
     "Return the verdict on a result as fields of a record. If `plausible` is False, the outcome is `impossible`."
-    box = MeasuredHere(ceiling_tflops=ceiling_tflops, max_clock_mhz=max_clock_mhz, tf32_off=tf32_off)
+    box = MeasuredHere(ceiling_tflops=ceiling_tflops, max_clock_mhz=max_clock_mhz, tf32_off=tf32_off, unneeded_flops=unneeded_flops)
     v = judge(
         throughput=throughput, forward_flops=forward_flops, mode=mode, precision=precision,
         device_name=device_name or "", n_gpus=n_gpus, box=box, least_flops=least_flops,

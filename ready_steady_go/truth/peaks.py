@@ -103,6 +103,10 @@ SOURCES = {
         "NVIDIA RTX PRO Blackwell GPU architecture whitepaper",
         "https://www.nvidia.com/en-us/products/workstations/professional-desktop-gpus/rtx-pro-6000/",
     ),
+    "rtxproserver": (
+        "NVIDIA RTX PRO 6000 Blackwell Server Edition specifications; rates per core of the RTX PRO Blackwell whitepaper",
+        "https://www.nvidia.com/en-us/data-center/rtx-pro-6000-blackwell-server-edition/",
+    ),
     "mi100": ("AMD Instinct MI100 data sheet", "https://www.amd.com/en/products/accelerators/instinct/mi100.html"),
     "mi200": ("AMD Instinct MI200 series data sheet", "https://www.amd.com/en/products/accelerators/instinct/mi200.html"),
     "mi300": ("AMD Instinct MI300 series data sheets", "https://www.amd.com/en/products/accelerators/instinct/mi300.html"),
@@ -202,6 +206,7 @@ NVIDIA GeForce RTX 5070 Ti                 |16     |GB203 | 8960|2452|  43.9| 43
 NVIDIA GeForce RTX 5080                    |16     |GB203 |10752|2617|  56.3| 56.3| 112.6|112.6| 960|blackwell
 NVIDIA GeForce RTX 5090                    |32     |GB202 |21760|2407| 104.8|104.8| 209.5|209.5|1792|blackwell
 NVIDIA RTX PRO 6000 Blackwell Workstation Edition|96|GB202q|24064|2617|126.0|251.9| 503.8|503.8|1792|rtxpro
+NVIDIA RTX PRO 6000 Blackwell Server Edition|96    |GB202q|    -|   -| 120.0|240.0| 480.0|480.0|1597|rtxproserver
 AMD Instinct MI100                         |32     |CDNA1 | 7680|1502|  46.1|    -| 184.6| 92.3|1229|mi100
 AMD Instinct MI210                         |64     |CDNA2 | 6656|1700|  45.3|    -| 181.0|181.0|1638|mi200
 AMD Instinct MI250X                        |64,128 |CDNA2 | 7040|1700|  47.9|    -| 191.5|191.5|1638|mi200

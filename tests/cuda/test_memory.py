@@ -53,3 +53,19 @@ def test_the_allocator_has_expandable_segments_and_its_settings_are_kept(fake, n
     (record,) = [json.loads(line) for line in (tmp_path / "rsg-results.jsonl").read_text().splitlines()]
     assert (done.returncode, record["outcome"]) == (0, "ok"), done.stderr
     assert record.get("allocator") == expected
+
+
+USABLE = """
+import json
+from ready_steady_go.run.child import Answers
+answer = Answers()(dict(do="check", device="cuda", specs=[dict(model="test_vit")]), print)
+print(json.dumps([answer["usable_bytes"], answer["machine"]["gpu_mem"]]))
+"""
+
+
+def test_the_search_plans_with_the_memory_that_is_left(fake):
+    "Another process has 3 of 8 GiB, which no record of this one shows."
+    env = fake | dict(FAKE_CUDA_MEM_GIB="8", FAKE_CUDA_TAKEN_GIB="3")
+    done = subprocess.run([sys.executable, "-c", USABLE], env=env, capture_output=True, text=True, timeout=120)
+    usable, total = json.loads(done.stdout.splitlines()[-1])
+    assert (usable, total) == (5 * 2**30, 8 * 2**30), done.stderr
