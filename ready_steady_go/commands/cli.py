@@ -275,7 +275,9 @@ def models_cli(
     return models_command(pattern, typed["json"])
 
 # %% ../../nbs/commands/09_cli.ipynb #2927ec61
-SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag")
+SUITE_FIELDS = (
+    "n_seconds", "device", "gpus_may_differ", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag",
+)  # fmt: skip
 
 
 @app.command("suite", cls=PanelCommand)

@@ -110,7 +110,8 @@ def run_line(
     names: list[str],  # of options that differ between the runs
 ) -> str:
     "Return a run as one line, before it is measured."
-    sizes = "best batch size" if run.sizes is None else f"batch size {', '.join(map(str, run.sizes))}"
+    shared = "global " if "global-bs" in run.options else ""
+    sizes = "best batch size" if run.sizes is None else f"{shared}batch size {', '.join(map(str, run.sizes))}"
     what = f"{run.options['model']} {run.options.get('precision', 'fp32')}"
     return "  " + ", ".join(filter(None, (what, run_label(run, names), sizes, ON_KIND.get(run.options.get("on")))))
 

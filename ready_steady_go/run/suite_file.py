@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SUITE_WORDS', 'ON', 'RUN_OPTIONS', 'FLAGS', 'RUN_WORDS', 'SIMILAR_WORDS', 'MAX_RUNS', 'EXTRA_COLUMNS', 'MAX_NUMBER',
            'MAX_SUITE_BYTES', 'Run', 'Suite', 'run_options', 'unknown_word', 'option_text', 'option_texts',
-           'check_number_of_runs', 'combinations', 'scaled', 'tokens_per_second', 'epoch_seconds', 'Column',
-           'shown_columns', 'word_text', 'positive_number', 'deepest_line', 'split_tables', 'parse_suite',
-           'shipped_suites', 'find_suite', 'load_suite']
+           'check_number_of_runs', 'combinations', 'scaled', 'tokens_per_second', 'epoch_seconds', 'scaling_percent',
+           'exposed_percent', 'Column', 'shown_columns', 'word_text', 'positive_number', 'deepest_line', 'split_tables',
+           'parse_suite', 'shipped_suites', 'find_suite', 'load_suite']
 
 # %% ../../nbs/run/06h_suite_file.ipynb #2bcf82da
 import math
@@ -39,7 +39,7 @@ class Run:
     @property
     def sizes(self) -> list[int] | None:
         "The batch sizes; None: they are searched."
-        return parse_bs(self.options.get("bs", "auto"))
+        return parse_bs(self.options.get("bs", self.options.get("global-bs", "auto")))
 
 # %% ../../nbs/run/06h_suite_file.ipynb #4d72ac6f
 SUITE_WORDS = ("about", "repeats", "show", "epochs", "steps-per-epoch", "budget")
@@ -159,6 +159,18 @@ def epoch_seconds(r: Record, suite: Suite) -> str:
     seconds = suite.epochs * suite.steps_per_epoch * r.bs / r.throughput
     return plus_minus(seconds, (r.throughput_ci95 or 0) / r.throughput * seconds)
 
+# %% ../../nbs/run/06h_suite_file.ipynb #db0c0fd9
+def scaling_percent(r: Record, suite: Suite) -> str:
+    "Return the scaling efficiency of several GPUs, or a dash."
+    if r.scaling_efficiency is None:
+        return "-"
+    return f"{plus_minus(100 * r.scaling_efficiency, 100 * (r.scaling_efficiency_ci95 or 0))} %"
+
+
+def exposed_percent(r: Record, suite: Suite) -> str:
+    "Return the exposed communication of several GPUs, or a dash where it is not above its noise."
+    return "-" if r.exposed_comm is None else f"{r.exposed_comm:.0%}"
+
 # %% ../../nbs/run/06h_suite_file.ipynb #c5d8ef05
 @dataclass(frozen=True)
 class Column:
@@ -173,6 +185,8 @@ EXTRA_COLUMNS = {
     "words/s": Column("words/s", tokens_per_second),
     "it/s": Column("it/s", lambda r, suite: scaled(r, 1 / r.bs)),
     "epochs": Column("s for {epochs} epochs", epoch_seconds),
+    "efficiency": Column("of alone", scaling_percent),
+    "exposed": Column("exposed", exposed_percent),
     "forward": Column("fwd ms", lambda r, suite: as_ms(r.forward_ms)),
     "backward": Column("bwd ms", lambda r, suite: as_ms(r.backward_ms)),
     "optimizer": Column("opt ms", lambda r, suite: as_ms(r.optimizer_ms)),
