@@ -12,7 +12,9 @@ Prints a table; the last line is one JSON object. Exit code 1: a drill failed.
 import argparse
 import json
 import os
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -101,17 +103,52 @@ def drill(name):
                 same_processes=same, passed=right)  # fmt: skip
 
 
+def end_of_rsg(number):
+    "Return what is left of a run of the command, after a signal to it while its ranks measure, as a row."
+    mark = f"DRILL{os.getpid()}-{number}"
+    args = ["--model", "rank_drills:none-0-0", "--gpus", "2", "--device", "cpu", "--bs", "2", "--n-seconds", "600", "--wandb", "off"]
+    command = [sys.executable, "-m", "ready_steady_go", *args, "--out", f"{mark}.jsonl"]
+    run = subprocess.Popen(command, env=os.environ | dict(DRILL=mark), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 200
+    is_rank = lambda pid: b"rank_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    while sum(map(is_rank, marked(mark))) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(8)  # they measure
+    n, sent = len(marked(mark)), time.time()
+    run.send_signal(number)
+    while (left := len(marked(mark))) and time.time() < sent + 30:
+        time.sleep(0.1)
+    took, name = time.time() - sent, signal.Signals(number).name
+    what = dict(drill=f"{name} of rsg itself", outcome=f"{n} processes ended", error=f"exit code {run.wait()}", after="nothing")
+    return what | dict(noticed_s=round(took, 1), left=left, same_processes=False, passed=not left and n >= 4)
+
+
+def marked(mark):
+    "Return the ids of the living processes of a run, found by a variable of their environment."
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            alive = (path / "stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+            if alive and f"DRILL={mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
 def run_drills(short):
     "Run the drills in a folder of their own."
     os.chdir(tempfile.mkdtemp())
     Path("rank_drills.py").write_text(MODULE, encoding="utf-8")
     supervise.BEAT_TIMEOUT_S = SILENCE_S
     rows = []
-    for name in SHORT if short else DRILLS:
-        rows.append(row := drill(name))
+    drills = [(drill, name) for name in (SHORT if short else DRILLS)]
+    drills += [] if short else [(end_of_rsg, number) for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)]
+    for do, what in drills:
+        rows.append(row := do(what))
         mark = "ok  " if row["passed"] else "FAIL"
         again = "the same processes" if row["same_processes"] else "new processes"
-        print(f"{mark}  {name:<42}{row['outcome']:<28}{row['noticed_s']:>5} s  {row['left']} left, then {row['after']} in {again}")
+        print(f"{mark}  {row['drill']:<42}{row['outcome']:<28}{row['noticed_s']:>5} s  {row['left']} left, then {row['after']} in {again}")
         print(f"      {row['error']}", flush=True)
     return rows
 

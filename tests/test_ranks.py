@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from synthetic import point
 
+from ready_steady_go.box.machine import Machine
 from ready_steady_go.box.process import processes_of
 from ready_steady_go.run import supervise
-from ready_steady_go.run.request import Request
+from ready_steady_go.run.campaign import skipped_records
+from ready_steady_go.run.request import Request, options_for
 from ready_steady_go.run.supervise import Runner, rank_gone
 from ready_steady_go.run.world import world_command
 from ready_steady_go.spec.spec import Spec
@@ -31,10 +33,10 @@ def rsg(folder, *args):
 
 
 def test_a_ladder_of_one_and_of_two_ranks(tmp_path):
-    small = ("--model", "resnet18", "--size", "64", "--bs", "2", "--n-batches", "6")
-    code, out, err = rsg(tmp_path, *small, "--gpus", "1,2", "--device", "cpu")
+    args = ["--model", "resnet18", "--size", "64", "--bs", "2", "--gpus", "1,2", "--device", "cpu", "--n-batches", "6"]
+    code, out, err = rsg(tmp_path, *args)
     assert code == 0, err
-    one, two = (from_line(line) for line in (tmp_path / "rsg-results.jsonl").read_text().splitlines())
+    one, two = (from_line(line) for line in (tmp_path / "rsg-results.jsonl").read_text(encoding="utf-8").splitlines())
     assert (one.n_gpus, one.strategy, one.backend, one.global_bs, one.n_items) == (1, None, None, None, 12)
     assert (two.n_gpus, two.strategy, two.backend, two.global_bs, two.n_items) == (2, "ddp", "gloo", 4, 24)
     assert not {"strategy", "backend", "global_bs", "scaling_efficiency", "ranks"} & json.loads(to_line(one)).keys()
@@ -80,7 +82,11 @@ def test_out_of_memory_keeps_the_ranks_and_a_death_ends_them(tmp_path, monkeypat
     first = runner.point(replace(spec, bs=4), limits)
     world = runner.child
     second = runner.point(replace(spec, bs=2), limits)
-    assert (first.outcome, second.outcome) == ("oom", "ok") and runner.child is world
+    more = dict(layout="channels_last", grad_accum=2, checkpointing=True, clip=1.0, size=32)
+    (images,) = runner.check([Spec(model="test_resnet", n_gpus=2, strategy="ddp", **more)])  # by the ranks themselves
+    other = runner.point(replace(images, bs=4), limits)
+    assert (first.outcome, second.outcome, other.outcome) == ("oom", "ok", "ok") and runner.child is world
+    assert (other.global_bs, other.n_items) == (16, 20 * 16) and "stride" not in runner.child.errors.kept.decode()
     assert first.error == "rank 1 of 2: OutOfMemoryError: CUDA out of memory."
     third = runner.point(replace(spec, bs=8), limits)
     assert third.outcome == "failed:rank 0 SIGKILL" and third.error.startswith("rank 0: ended by SIGKILL")
@@ -157,7 +163,15 @@ def test_one_device_starts_no_ranks(monkeypatch):
     assert started == ["child", (world_command(2, "cuda"), 2)]
 
 
+def test_gpus_share_a_global_batch():
+    request = Request.from_options(dict(model="a", gpus="1,2,4", global_bs="64"))
+    assert [options_for(request.options, spec).bs for spec in request.specs] == [[64], [32], [16]]
+    records = [*skipped_records(request, replace(request.specs[2], family="timm"), Machine(device="cpu", device_name="Toy CPU"))]
+    assert [(r.n_gpus, r.bs, r.outcome) for r in records] == [(4, 16, "skipped:budget")]
+
+
 WRONG = {
+    ("--gpus", "2", "--device", "cpu", "--global-bs", "5"): "cannot share it equally; use a multiple of 2",
     ("--gpus", "0"): "expected a whole number of at least 1",
     ("--gpus", "2", "--mode", "infer"): "shares nothing between GPUs",
     ("--gpus", "2", "--cuda-graph"): "cannot hold the exchange",

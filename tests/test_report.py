@@ -24,6 +24,7 @@ from ready_steady_go.report.items import Table
 from ready_steady_go.report.overview import overview
 from ready_steady_go.report.published import read_published
 from ready_steady_go.report.ranking import averages, best_rows, by_gpu, rank_own_boxes
+from ready_steady_go.report.scaling import over_gpus
 from ready_steady_go.report.table import table_of
 from ready_steady_go.report.text import short_name
 from ready_steady_go.spec.errors import UserError
@@ -39,6 +40,7 @@ SECTIONS = [
     sections.best_batch,
     sections.over_models,
     sections.over_batch_size,
+    over_gpus,
     values.prices,
     values.energy_use,
     values.peak_shares,

@@ -278,7 +278,16 @@ def test_details_of_the_published_benchmarks():
     assert ways == {(p, "infer", *way) for p in ("fp32", "fp16") for way in ((False, None), (True, None), (False, "inductor"))}
     assert len({s.model for s in specs("inference")}) >= 5
     assert all(r.sizes == [1, 2, 4, 8] for r in load_suite("inference").runs)
-    assert set(SHIPPED) | {"inference"} == set(shipped_suites())
+    assert set(SHIPPED) | {"inference", "scaling"} == set(shipped_suites())
+
+
+def test_the_suite_of_several_gpus_scales_weakly_and_strongly():
+    requests = [request_of(r, {}) for r in load_suite("scaling").runs]
+    specs = [s for request in requests for s in request.specs]
+    assert {s.model for s in specs} == {"bert-base-cased", "distilbert-base-cased", "resnet50"}
+    assert {s.precision for s in specs} == {"fp16", "fp32"}
+    assert [s.n_gpus for s in specs[:4]] == [1, 2, 4, 0] and {r.on for r in requests} == {"accelerator"}
+    assert {(str(r.options.bs), r.options.global_bs) for r in requests} == {("[32]", None), ("None", 64)}
 
 
 def rsg(*args, capsys):

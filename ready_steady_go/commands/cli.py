@@ -282,7 +282,7 @@ def models_cli(
 
 # %% ../../nbs/commands/09_cli.ipynb #2927ec61
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag",
-                "expect", "hand_back", "hand_back_after", "hand_back_anyway", "wire")  # fmt: skip
+                "gpus_may_differ", "expect", "hand_back", "hand_back_after", "hand_back_anyway", "wire")  # fmt: skip
 
 
 @app.command("suite", cls=PanelCommand)

@@ -138,8 +138,9 @@ def run_lines(
     "Return runs as lines of at most `TABLE_WIDTH` columns, before they are measured."
     values = {name: list(dict.fromkeys(run.options.get(name) for run in runs)) for run in runs for name in run.options}
     models, precisions, on = values.pop("model"), values.pop("precision", ["fp32"]), values.pop("on", [None])[0]
+    shared = "global " if values.pop("global-bs", None) else ""
     values.pop("bs", None)
-    sizes = "best batch size" if runs[0].sizes is None else f"batch size {', '.join(map(str, runs[0].sizes))}"
+    sizes = "best batch size" if runs[0].sizes is None else f"{shared}batch size {', '.join(map(str, runs[0].sizes))}"
     parts = [", ".join(models), ", ".join(precisions), *(listed_option(*item) for item in values.items()), sizes, ON_KIND.get(on)]
     text = (f"{runs[0].part}: " if runs[0].part else "") + "; ".join(filter(None, parts))
     return textwrap.wrap(text, TABLE_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)

@@ -25,7 +25,7 @@ from ..box.expected import Expected, parse_expected, unexpected
 from ..box.machine import Machine, nvidia_driver, precision_findings
 from ..box.price import Price, find_price
 from .layout import LAYOUT, in_channels_last, tries_channels_last
-from .request import REFUSED, Request, new_search
+from .request import REFUSED, Request, check_global_bs, new_search, options_for
 from .screen import Screen, best_record
 from .search import FixedSizes, Search
 from .supervise import ENDING_SIGNALS, ChildGone, Runner, run_ladder, run_soak
@@ -84,7 +84,8 @@ def skipped_records(
 ) -> Iterator[Record]:
     "Yield the records of a spec that had no time left, or that this device cannot measure."
     outcome = REFUSED if request.refused else "skipped:budget"
-    for bs in request.options.bs or [None]:
+    spec = replace(spec, n_gpus=spec.n_gpus or 1)  # of `--gpus all` the number may be unknown
+    for bs in options_for(request.options, spec).bs or [None]:
         yield make_record(replace(spec, bs=bs), machine, outcome=outcome, error=request.refused, **request.limits)
 
 # %% ../../nbs/run/06g_campaign.ipynb #e26a5b77
@@ -154,6 +155,8 @@ def check_request(request: Request, runner: Runner) -> Request:
     try:
         checked = replace(request, specs=[*dict.fromkeys(runner.check(request.specs))])  # `--gpus 2,all` on two GPUs is one
         emulated = [code for spec in checked.specs for code in precision_findings(spec.precision, runner.machine.device)]
+        for spec in checked.specs:
+            check_global_bs(request.options, spec)
         if emulated and request.skip_emulated:
             raise NotOnThisDevice(finding(**emulated[0])["text"])
         return checked
@@ -267,7 +270,7 @@ class Ladder:
 
 def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
     "Return a ladder that resumes where the journal ends."
-    options, machine = request.options, campaign.runner.machine
+    options, machine = options_for(request.options, spec), campaign.runner.machine
     known = [] if options.fresh else already_measured(campaign.journal.read(), spec, machine, request.limits)
     rows = [r for r in known if options.bs is None or r.bs in options.bs]
     if not options.fresh and tries_channels_last(request, spec, machine):
@@ -327,7 +330,7 @@ def ladder_records(
     share_s: float,  # seconds that it may take
 ) -> Iterator[Record]:
     "Yield the records of a ladder as they are made: the points, the other layout, then the soak."
-    ends, options = time.monotonic() + share_s, ladder.request.options
+    ends, options = time.monotonic() + share_s, options_for(ladder.request.options, ladder.spec)
     reserved_s = min(options.soak or 0, share_s / 2) if options.bs is None else 0  # a search leaves time for the soak
     left_s = partial(seconds_until, ends - reserved_s)
     limits, beat = ladder.request.limits, campaign.screen.beat

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SEARCH_BUDGET_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'FILLED_SHARE', 'USABLE_MEMORY', 'is_typed', 'read_fields',
-           'request_conflict', 'budget_seconds', 'Request', 'new_search']
+           'request_conflict', 'budget_seconds', 'Request', 'new_search', 'options_for', 'check_global_bs']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -54,6 +54,8 @@ def request_conflict(
         "no model given: add --model, for example rsg --model resnet50 --fp16": not options.model,
         "--n-seconds and --n-batches are mutually exclusive; use one": None not in (options.n_seconds, options.n_batches),
         f"{option_name(needs_step or '')} has no effect with --mode {mode}; remove it": needs_step is not None,
+        "--global-bs and --bs are mutually exclusive; use one": None not in (options.global_bs, options.bs),
+        "--search-until: --global-bs is not searched; remove --search-until": options.global_bs and options.search_until,
         f"--gpus: --device {options.device} is one GPU; use --device {(options.device or '').partition(':')[0]}": one_device,
         "--search-until: a list of batch sizes is not searched; remove --search-until or --bs": options.bs and options.search_until,
         "--wandb online: no W&B project given; add --project NAME": options.wandb == "online" and not options.project,
@@ -74,7 +76,7 @@ def budget_seconds(
     "Return the seconds that all specs of a request share."
     if options.budget is not None:
         return options.budget
-    if options.bs is not None:
+    if (options.bs or options.global_bs) is not None:
         return float("inf")
     return (SEARCH_BUDGET_S + (options.soak or 0)) * n_specs
 
@@ -144,3 +146,20 @@ def new_search(
     tried = [trial_result(r, r.warmup_s or 0.0) for r in known]
     room = FILLED_SHARE * usable_bytes if usable_bytes else USABLE_MEMORY * memory if memory else None
     return Search(min(first, options.search_until or FIRST_BS), room, options.search_until, too_large, tried)
+
+# %% ../../nbs/run/06e_request.ipynb #a431275e
+def options_for(options: RunOptions, spec: Spec) -> RunOptions:
+    "Return the options of one spec: with `--global-bs`, its batch size on each GPU."
+    if options.global_bs is None:
+        return options
+    return replace(options, bs=[max(1, options.global_bs // ((spec.n_gpus or 1) * spec.grad_accum))])
+
+
+def check_global_bs(options: RunOptions, spec: Spec) -> None:
+    "Raise a `UserError` if the GPUs cannot share the batch equally."
+    parts = spec.n_gpus * spec.grad_accum
+    if options.global_bs is not None and options.global_bs % parts:
+        accumulated = f" and --grad-accum {spec.grad_accum}" if spec.grad_accum > 1 else ""
+        raise UserError(
+            f"--global-bs {options.global_bs}: --gpus {spec.n_gpus}{accumulated} cannot share it equally; use a multiple of {parts}"
+        )

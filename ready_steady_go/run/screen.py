@@ -148,7 +148,8 @@ def details(
         scaling_text(r),
         f"{r.samples_per_joule:.3g} samples/J" if r.samples_per_joule else None,
     ]
-    return textwrap.wrap(", ".join(filter(None, parts)), TABLE_WIDTH, initial_indent="  ", subsequent_indent="  ")
+    indents: dict = dict(initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.wrap(", ".join(filter(None, parts)), TABLE_WIDTH, **indents)
 
 # %% ../../nbs/run/06f_screen.ipynb #81854157
 def soak_line(

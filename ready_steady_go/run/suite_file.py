@@ -6,9 +6,9 @@
 __all__ = ['SUITE_WORDS', 'ON', 'RUN_OPTIONS', 'FLAGS', 'RUN_WORDS', 'SIMILAR_WORDS', 'MAX_RUNS', 'ValueAndHalfWidth',
            'EXTRA_COLUMNS', 'MAX_NUMBER', 'MAX_SUITE_BYTES', 'Run', 'Suite', 'run_options', 'unknown_word',
            'option_text', 'option_texts', 'check_number_of_runs', 'part_name', 'chosen_runs', 'combinations', 'scaled',
-           'tokens_per_second', 'epoch_seconds', 'Column', 'line_with_columns', 'shown_columns', 'word_text',
-           'positive_number', 'deepest_line', 'split_tables', 'parse_suite', 'shipped_suites', 'find_suite',
-           'load_suite']
+           'tokens_per_second', 'epoch_seconds', 'value_text', 'percent_text', 'Column', 'line_with_columns',
+           'shown_columns', 'word_text', 'positive_number', 'deepest_line', 'split_tables', 'parse_suite',
+           'shipped_suites', 'find_suite', 'load_suite']
 
 # %% ../../nbs/run/06h_suite_file.ipynb #2bcf82da
 import json
@@ -43,7 +43,7 @@ class Run:
     @property
     def sizes(self) -> list[int] | None:
         "The batch sizes; None: they are searched."
-        return parse_bs(self.options.get("bs", "auto"))
+        return parse_bs(self.options.get("bs", self.options.get("global-bs", "auto")))
 
 # %% ../../nbs/run/06h_suite_file.ipynb #4d72ac6f
 SUITE_WORDS = ("about", "repeats", "show", "epochs", "steps-per-epoch", "budget", "skip-emulated")
@@ -212,6 +212,18 @@ def epoch_seconds(r: Record, suite: Suite) -> ValueAndHalfWidth:
     seconds = suite.epochs * suite.steps_per_epoch * r.bs / r.throughput
     return seconds, None if r.throughput_ci95 is None else r.throughput_ci95 / r.throughput * seconds
 
+# %% ../../nbs/run/06h_suite_file.ipynb #db0c0fd9
+def value_text(value: float | None, half_width: float | None) -> str:
+    "Return a value with its half width, or a dash if it is not known."
+    return "-" if value is None else plus_minus(value, half_width)
+
+
+def percent_text(value: float | None, half_width: float | None) -> str:
+    "Return a share in percent, or a dash if it is not known."
+    if value is None:
+        return "-"
+    return f"{value:.0%}" if half_width is None else f"{plus_minus(100 * value, 100 * half_width)} %"
+
 # %% ../../nbs/run/06h_suite_file.ipynb #c5d8ef05
 @dataclass(frozen=True)
 class Column:
@@ -219,12 +231,16 @@ class Column:
 
     title: str
     value: Callable[[Record, Suite], ValueAndHalfWidth]
-    in_ms: bool = False  # a time, which has no half width
+    text: Callable[[float | None, float | None], str] = value_text
 
     def cell(self, r: Record, suite: Suite) -> str:
         "Return the value as it is in the table, or a dash if it is not known."
-        value, half_width = self.value(r, suite)
-        return as_ms(value) if self.in_ms else "-" if value is None else plus_minus(value, half_width)
+        return self.text(*self.value(r, suite))
+
+
+def _ms_text(value: float | None, half_width: float | None) -> str:
+    "Return a time in milliseconds; it has no half width."
+    return as_ms(value)
 
 
 EXTRA_COLUMNS = {
@@ -232,9 +248,11 @@ EXTRA_COLUMNS = {
     "words/s": Column("words/s", tokens_per_second),
     "it/s": Column("it/s", lambda r, suite: scaled(r, 1 / r.bs)),
     "epochs": Column("s for {epochs} epochs", epoch_seconds),
-    "forward": Column("fwd ms", lambda r, suite: (r.forward_ms, None), in_ms=True),
-    "backward": Column("bwd ms", lambda r, suite: (r.backward_ms, None), in_ms=True),
-    "optimizer": Column("opt ms", lambda r, suite: (r.optimizer_ms, None), in_ms=True),
+    "efficiency": Column("of alone", lambda r, suite: (r.scaling_efficiency, r.scaling_efficiency_ci95), percent_text),
+    "exposed": Column("exposed", lambda r, suite: (r.exposed_comm, None), percent_text),
+    "forward": Column("fwd ms", lambda r, suite: (r.forward_ms, None), _ms_text),
+    "backward": Column("bwd ms", lambda r, suite: (r.backward_ms, None), _ms_text),
+    "optimizer": Column("opt ms", lambda r, suite: (r.optimizer_ms, None), _ms_text),
 }
 
 # %% ../../nbs/run/06h_suite_file.ipynb #b0fe727b

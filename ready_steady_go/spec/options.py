@@ -316,7 +316,9 @@ class RunOptions:
                                   metavar="TIME", read=parse_seconds)  # fmt: skip
     gpus: list[int] | None = option(None, "GPUs that share a step: 2; 1,2,4 one after the other; or all. --bs counts samples per GPU.",
                                     GPUS, metavar="N", read=parse_gpus)  # fmt: skip
-    gpus_may_differ: bool = option(False, "With --gpus: measure even if the GPUs are of different models.", GPUS)
+    global_bs: int | None = option(None, "Samples per step of all GPUs together, instead of --bs: the more GPUs, the fewer for each.", GPUS,
+                                   metavar="N")  # fmt: skip
+    gpus_may_differ: bool = option(False, "With --gpus: measure even if the GPUs are of different models.", BOX)
     device: str | None = option(None, f"{', '.join(DEVICES)} or cuda:1. Default: the accelerator, else the CPU.", BOX,
                                 metavar="DEVICE", read=parse_device)  # fmt: skip
     usd_per_hour: float | None = option(
