@@ -51,7 +51,7 @@ def test_the_arithmetic_is_printed_and_fits_80_columns(tmp_path):
         total += float(worst)
     assert float(rows["sum"].split()[1]) == pytest.approx(total, abs=3e-3) and rows["sum"].endswith("limit 5")
     (folder,) = tmp_path.iterdir()
-    assert len([*folder.iterdir()]) == 7 and f"7 files in {folder.name}; fleet.dstack.yml lists the commands" in lines[-1]
+    assert len([*folder.iterdir()]) == 7 and f"7 files in {folder.name}; next: rsg fleet up {folder.name}" == lines[-1]
 
 
 def test_one_gpu_type_has_a_worst_case_too():
@@ -75,7 +75,8 @@ def test_a_fleet_above_the_limit_is_refused_and_leaves_nothing(tmp_path, monkeyp
 
 def test_the_fleet_owns_no_box_by_itself():
     found = yaml.safe_load(fleet_yaml(plan()))
-    assert found == dict(type="fleet", name="rsg-1126-0340", nodes="0..5", backends=[*BACKENDS], spot_policy="on-demand", idle_duration="0s")
+    rest = dict(nodes="0..5", backends=[*BACKENDS], spot_policy="on-demand", idle_duration="0s")
+    assert found == dict(type="fleet", name="rsg-1126-0340") | rest
 
 
 @pytest.mark.parametrize("gpu", plan().gpus, ids=lambda gpu: gpu.name)

@@ -17,7 +17,8 @@ def commands():
 
     from ready_steady_go.commands.cli import app
     names = []
-    for name, command in get_command(app).commands.items(): names += [name, *(f"{name} {inner}" for inner in getattr(command, "commands", ()))]
+    for name, command in get_command(app).commands.items():
+        names += [name, *(f"{name} {inner}" for inner in getattr(command, "commands", ()))]
     return names
 
 
