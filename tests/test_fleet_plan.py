@@ -51,7 +51,7 @@ def test_the_arithmetic_is_printed_and_fits_80_columns(tmp_path):
         total += float(worst)
     assert float(rows["sum"].split()[1]) == pytest.approx(total, abs=3e-3) and rows["sum"].endswith("limit 5")
     (folder,) = tmp_path.iterdir()
-    assert len([*folder.iterdir()]) == 7 and f"7 files in {folder.name}; fleet.dstack.yml lists the commands" in lines[-1]
+    assert len([*folder.iterdir()]) == 7 and f"7 files in {folder.name}; next: rsg fleet up {folder.name}" == lines[-1]
 
 
 def test_one_gpu_type_has_a_worst_case_too():

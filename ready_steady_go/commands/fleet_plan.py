@@ -194,7 +194,7 @@ idle_duration: 0s
 retry: false  # never rented a second time
 """
 
-# %% ../../nbs/commands/08h_fleet_plan.ipynb #45caeba1
+# %% ../../nbs/commands/08h_fleet_plan.ipynb #4ac85501
 FLEET_FILE, PLAN_FILE = "fleet.dstack.yml", "rsg-fleet.json"
 
 
@@ -209,12 +209,12 @@ def write_plan(plan: Plan, folder: Path) -> list[Path]:
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
     except FileExistsError:
-        raise UserError(f"--out {folder}: it exists; name a new folder") from None
+        raise UserError(f"--out {folder}: it exists; name a new folder, or continue with rsg fleet up {folder}") from None
     except OSError as error:
         raise UserError(f"--out {folder}: it cannot be written ({error.strerror}); name another folder") from None
     return [folder / name for name in files]
 
-# %% ../../nbs/commands/08h_fleet_plan.ipynb #040dea7b
+# %% ../../nbs/commands/08h_fleet_plan.ipynb #70407459
 def new_fleet_id() -> str:  # `rsg-1126-0340-05`
     "Return the id of a new fleet: the time, UTC."
     return f"rsg-{datetime.now(UTC):%m%d-%H%M-%S}"
@@ -240,5 +240,5 @@ def fleet_plan_command(
     check_plan(plan)
     folder = Path(out or plan.fleet)
     files = write_plan(plan, folder)
-    print(*plan_lines(plan), "", f"{len(files)} files in {folder}; {FLEET_FILE} lists the commands of dstack that use them", sep="\n")
+    print(*plan_lines(plan), "", f"{len(files)} files in {folder}; next: rsg fleet up {shlex.quote(str(folder))}", sep="\n")
     return 0
