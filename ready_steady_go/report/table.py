@@ -31,6 +31,7 @@ RESULT_FIELDS = (
     "forward_ms", "backward_ms", "optimizer_ms", "peak_mem_bytes", "peak_reserved_bytes", "busy", "samples_per_joule", "energy_from",
     "tokens_per_s", "mfu", "ceiling_share", "device_name", "gpu_mem", "pci_id", "cpu", "cpu_cores", "ram_bytes", "platform",
     "power_limit_w", "power_limit_default_w", "usd_per_hour", "usd_from", "usd_time", "usd_kind", "usd_per_msample", "seed",
+    "tune_ratio", "tune_ratio_ci95", "tune_steps",
 )  # fmt: skip
 TABLE_FIELDS = tuple(dict.fromkeys(SETTING_FIELDS + STACK_FIELDS + RESULT_FIELDS))
 

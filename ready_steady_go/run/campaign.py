@@ -47,7 +47,7 @@ def already_measured(
 ) -> list[Record]:
     "Return the records of this spec that need not be made again."
     this = make_record(spec, machine, **limits)
-    final = [r for r in records if r.bs and r.search != "soak" and (r.ok or r.outcome in ("oom", SKIPPED_OOM))]
+    final = [r for r in records if r.bs and r.search not in ("soak", "tune") and (r.ok or r.outcome in ("oom", SKIPPED_OOM))]
     return [r for r in final if all(getattr(r, name) == getattr(this, name) for name in SAME_POINT)]
 
 # %% ../../nbs/run/06g_campaign.ipynb #663a4f3a
@@ -416,6 +416,7 @@ def run(
     runner: Runner | None = None,  # None: a child on the requested device
     journal: Journal | None = None,  # None: the file of --out
     collected: Collected | None = None,  # receives the records
+    work: Callable[[list[Request], Campaign, float, Collected], int] = carry_out,  # what to do with the requests
 ) -> int:  # exit code: 0 everything was measured, 1 something failed, 129, 130 and 143 interrupted
     "Carry out requests, and end everything in order even if a signal or an error interrupts."
     options = requests[0].options
@@ -425,8 +426,7 @@ def run(
     handle_signals(raise_interrupted)
     try:
         runner.begin_early()  # it imports while the price and the sensors are read
-        campaign = Campaign(screen, runner, journal, PriceLookup(options.usd_per_hour))
-        return carry_out(requests, campaign, began, collected or Collected())
+        return work(requests, Campaign(screen, runner, journal, PriceLookup(options.usd_per_hour)), began, collected or Collected())
     except Interrupted as stop:
         return end_interrupted(screen, stop.args[0])
     except OSError:
