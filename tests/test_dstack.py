@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ready_steady_go.commands.fleet import Dstack, fleet_collect, fleet_down, fleet_ls, fleet_up, read_state
-from ready_steady_go.commands.fleet_plan import BACKENDS, GPU_TYPES, Plan, gpu_types, write_plan
+from ready_steady_go.commands.fleet_plan import BOUNDED_BACKENDS, GPU_TYPES, Plan, gpu_types, write_plan
 
 pytestmark = pytest.mark.skipif(shutil.which("dstack") is None, reason="dstack is not installed")
 FLEET, NIGHT = "rsg-1126-0340", Path("night")
@@ -68,7 +68,7 @@ def test_a_fleet_from_the_plan_to_the_end(night, capsys):
     assert {*runs} == {f"{FLEET}-{gpu}" for gpu in GPU_TYPES} and Dstack(folder=night).boxes(FLEET) == []
     spec = runs[f"{FLEET}-h100"]["run_spec"]["configuration"]
     assert (spec["max_price"], spec["max_duration"], spec["stop_duration"], spec["retry"]) == (2.89, 900, 300, False)
-    assert spec["backends"] == [*BACKENDS] and spec["spot_policy"] == "on-demand" and len(spec["commands"]) == 3
+    assert spec["backends"] == [*BOUNDED_BACKENDS] and spec["spot_policy"] == "on-demand" and len(spec["commands"]) == 3
     ends = time.monotonic() + 120
     while time.monotonic() < ends and any(run["status"] != "failed" for run in Dstack(folder=night).runs().values()): time.sleep(1)
     assert fleet_up(night) == 0 and len(Dstack(folder=night).runs()) == len(runs)  # what has failed is not rented again

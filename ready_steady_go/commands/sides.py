@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..run.screen import outcome_text
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS
-from ..store.record import Record, comparison_key, settings_key, stack_of, stack_text
+from ..store.record import BRIEF, Record, comparison_key, settings_key, stack_of, stack_text
 from ..store.sources import read_sources
 from ..truth.peaks import words_of_name
 
@@ -136,7 +136,7 @@ def unfit_reason(
         return outcome_text(str(r.outcome))
     if r.search == "soak":
         return "a soak"
-    if r.search in ("probe", "refine"):
+    if r.search in BRIEF:
         return "only a short measurement"
     if not _is_positive(r.throughput) or not isinstance(r.bs, int):
         return "without a result"

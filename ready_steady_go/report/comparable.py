@@ -18,7 +18,7 @@ from .table import BOX_FIELDS, FIELD_TYPES, SETTING_FIELDS, STACK_FIELDS
 from .text import plain, short_name
 from ..spec.errors import UserError
 from ..spec.options import label_of, label_words, usual_fused
-from ..store.record import SKIPPED_OOM, Record, settings_key, stack_of, stack_text
+from ..store.record import BRIEF, SKIPPED_OOM, Record, settings_key, stack_of, stack_text
 
 # %% ../../nbs/report/07b_comparable.ipynb #2a921d09
 RESULT, SOAK, SHORT, UNSTEADY = "result", "soak", "short measurement", "not steady"
@@ -34,7 +34,7 @@ def _statuses(t: pd.DataFrame) -> np.ndarray:
         OOM: t.outcome.isin(["oom", plain(SKIPPED_OOM)]),
         FAILED: t.outcome.ne("ok") | ~(t.throughput > 0) | t.bs.isna(),
         SOAK: t.search.eq("soak"),
-        SHORT: t.search.isin(["probe", "refine"]),
+        SHORT: t.search.isin(BRIEF),
         UNSTEADY: steady_is_false,
     }
     return np.select([np.asarray(c, dtype=bool) for c in choices.values()], list(choices), RESULT).astype(object)

@@ -47,7 +47,7 @@ SAME_POINT = ("key", "device_name", "seed", "n_seconds", "n_batches", "run_numbe
 def _final_records(records: list[Record], spec: Spec, machine: Machine, limits: dict) -> list[Record]:
     "Return the results of a spec, and what did not fit."
     this = make_record(spec, machine, **limits)
-    final = [r for r in records if r.bs and (r.ok or r.outcome in ("oom", SKIPPED_OOM))]
+    final = [r for r in records if r.bs and r.search != "tune" and (r.ok or r.outcome in ("oom", SKIPPED_OOM))]
     return [r for r in final if all(getattr(r, name) == getattr(this, name) for name in SAME_POINT)]
 
 
@@ -503,17 +503,17 @@ def run(
     runner: Runner | None = None,  # None: a child on the requested device
     journal: Journal | None = None,  # None: the file of --out
     collected: Collected | None = None,  # receives the records
+    work: Callable[[list[Request], Campaign, float, Collected], int] = carry_out,  # what to do with the requests
 ) -> int:  # exit code: 0 everything was measured, 1 something failed, 129, 130 and 143 interrupted
     "Carry out requests, and end everything in order even if a signal or an error interrupts."
-    options = requests[0].options
-    journal = journal or Journal(options.out)
+    options, journal = requests[0].options, journal or Journal(requests[0].options.out)
     check_start(journal)
     runner = runner or new_runner(requests)
     handle_signals(raise_interrupted)
     try:
         runner.begin_early()  # it imports while the price and the sensors are read
         campaign = Campaign(screen, runner, journal, PriceLookup(options.usd_per_hour), wire=WireLog(screen.log) if options.wire else None)
-        return carry_out(requests, campaign, began, collected or Collected())
+        return work(requests, campaign, began, collected or Collected())
     except Interrupted as stop:
         return end_interrupted(screen, stop.args[0])
     except OSError:

@@ -19,7 +19,7 @@ from ..box.machine import Machine, as_gib, machine_line
 from ..box.price import Price
 from .layout import LAYOUT, layout_line, layout_remark
 from ..spec.spec import Spec
-from ..store.record import Record, plus_minus, to_line
+from ..store.record import BRIEF, Record, plus_minus, to_line
 from ..truth.findings import worst_first
 from ..truth.guard import TOLERANCE
 
@@ -68,7 +68,7 @@ def remark(
     r: Record,
 ) -> str:
     "Return the last cell of a row: `probe` or `refine` for a short measurement, or `unsteady`."
-    if r.search in ("probe", "refine"):
+    if r.search in BRIEF:
         return r.search
     return "" if r.steady else "unsteady"
 
@@ -192,7 +192,7 @@ def notes_of(
     codes = dict.fromkeys(f["code"] for f in worst_first(f for r in records for f in r.findings or []))
     notes = [finding_note(records, best, code) for code in codes]
     notes += [f"batch size {r.bs}: {r.error}" for r in records if r.failed and r.error and not r.findings]
-    if best is not None and best.search in ("probe", "refine"):
+    if best is not None and best.search in BRIEF:
         notes.append(f"batch size {best.bs} had only a short measurement; use --bs {best.bs} to time it until it is steady")
     return list(dict.fromkeys(notes))
 

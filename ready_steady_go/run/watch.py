@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from ..box.machine import Machine
 from ..box.price import Price, usd_per_msample
 from ..box.sensors import GpuFacts, LoadSummary, Sampler, open_gpu, pids_max, read_facts, summarise_load
-from ..store.record import Record
+from ..store.record import BRIEF, Record
 from ..truth.findings import worded
 from ..truth.health import gpu_findings, host_findings
 from ..truth.peaks import boost_clock
@@ -88,7 +88,7 @@ class GpuWatch:
         samples = list(self.sampler.samples)
         load = summarise_load(s for s in samples if s.time_s >= since)
         judged = load if load.n_samples >= MIN_SAMPLES else summarise_load(samples)
-        brief = record.search in ("probe", "refine")
+        brief = record.search in BRIEF
         found = [] if brief else worded(self.host + gpu_findings(self.facts, judged, read_facts(self.gpu), boost_clock(record.device_name)))
         return replace(record, **watched_fields(self.facts, load), pids_max=self.pids, findings=[*(record.findings or []), *found])
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..box.machine import Machine
 from ..spec.options import PRECISIONS, SAMPLE_FIELDS, SpecFields, label_words
-from .record import Record, as_row, from_line, seal, stack_of, stack_text, to_line
+from .record import BRIEF, Record, as_row, from_line, seal, stack_of, stack_text, to_line
 from ..truth.findings import finding
 
 # %% ../../nbs/store/05c_wandb_runs.ipynb #1f1f4fa0
@@ -95,7 +95,7 @@ def is_plain(record: Record) -> bool:
     "Return True for a steady result of a model as it is published, with no option off its default."
     is_known = record.precision in ("fp16", "fp32") and record.changed == "" and not label_words(record).keys() - set(SAMPLE_FIELDS)
     is_sure = record.ok and record.steady is True and record.plausible is not False
-    return is_known and is_sure and record.search not in ("probe", "refine", "soak")
+    return is_known and is_sure and record.search not in (*BRIEF, "soak")
 
 
 def _run_summary(row: dict, record: Record) -> dict[str, Any]:
