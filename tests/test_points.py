@@ -292,3 +292,30 @@ def test_the_parent_watches_while_the_child_works(box, found, tmp_path):
     assert record.power_limit_default_w == 350.0 and record.temperature_c and record.sm_clock_mhz and record.power_w
     for f in record.findings: assert f["text"][:40] in done.stderr
     assert ("thermal" in (record.throttle or {})) == ("throttle_thermal" in found)
+
+
+@pytest.mark.parametrize("hip", [None, "6.2"])
+def test_a_slow_first_step_on_rocm_is_no_hang(monkeypatch, hip):
+    "MIOpen compiles its kernels for minutes in silence; elsewhere a silence is a hang. Its autotuning is off, and recorded so."
+    import torch
+
+    from ready_steady_go.run import bench as bench_module
+
+    monkeypatch.setattr(torch.version, "hip", hip)
+    phases, slow, inner = [], [1.3], bench_module.measure
+
+    def measure_slowly(step, *args, **more):
+        def first_is_slow():
+            if slow: time.sleep(slow.pop())
+            step()
+
+        return inner(first_is_slow, *args, **more)
+
+    monkeypatch.setattr(bench_module, "measure", measure_slowly)
+    bench = bench_module.Bench("cpu")
+    spec = bench.check(Spec(model="lstm", vocab=9, emb_dim=4, hid_dim=4, seq_len=2, bs=2))
+    record = bench.point(spec, n_batches=3, brief=True, progress=lambda phase, m: phases.append((phase, time.monotonic())))
+    times = [at for phase, at in phases if phase == "steady"]
+    silences = [b - a for a, b in zip(times, times[1:])]
+    assert record.ok and record.first_step_s >= 1.3 and record.cudnn_benchmark is (hip is None)
+    assert (silences[0] >= 1.3) == (hip is None)

@@ -243,17 +243,18 @@ def warm_up(
     limit_s: float = 5.0,  # when to end before steady state, seconds after the first step
     window_s: float = WINDOW_S,  # length of a window, seconds
     beat: Callable[[], None] = lambda: None,  # called before each window
+    around_first: AbstractContextManager | None = None,  # around the first step, which may compile kernels
 ) -> WarmUp:
     "Run steps, at least two after the first, until they are steady or the time is up."
-    spent, steps, n = 0.0, 0, 1  # seconds and steps after the first one; steps in a window
-    times: list[float] = []
+    spent, steps, n, times = 0.0, 0, 1, list[float]()  # seconds and steps after the first one; steps in a window
 
     def window() -> float:
         beat()
         ((_, seconds),) = time_windows(step, clock, [n], lambda windows: True)
         return seconds
 
-    first, step_s = window(), 0.0
+    with around_first or nullcontext():
+        first, step_s = window(), 0.0
     while (steps < MIN_WARMUP_STEPS and step_s < LONG_STEP_S) or (spent < limit_s and not settled(times)):
         last = window()
         spent, steps, step_s = spent + last, steps + n, last / n
@@ -372,9 +373,10 @@ def measure(
     progress: Callable[[str, Measurement | None], None] = lambda phase, m: None,  # called with `steady`, then `go` and each window
     soak: UntilFlat | None = None,  # run until nothing changes any more
     during: AbstractContextManager | None = None,  # around the timed windows
+    around_first: AbstractContextManager | None = None,  # around the first step
 ) -> Measurement:
     "Warm up, then time windows of steps until steady state, or for the requested length."
-    warm = warm_up(step, clock, warmup_limit_s, beat=lambda: progress("steady", None))
+    warm = warm_up(step, clock, warmup_limit_s, beat=lambda: progress("steady", None), around_first=around_first)
     requested = n_seconds is not None or n_batches is not None
     so_far = lambda windows: Measurement(bs, windows, warm.seconds, warm.first_step_s, requested or bool(soak))
     rule = soak or UntilSteady(limit_s)
