@@ -34,6 +34,9 @@ def loaded(args, names=HEAVY):
 LIGHT = [["doctor", "--help"], ["check", "--help"], ["doctor", "--require", "x"]]
 LIGHT += [["compare", "--help"], ["compare", "nowhere.jsonl", "b.jsonl"], ["push", "--help"], ["pull", "--help"]]
 LIGHT += [["models", "--help"], ["suite", "--help"], ["report", "--help"], ["suite"], ["--fp16", "doctor"]]
+LIGHT += [["hand-back", "--help"], ["hand-back", "--dry-run"], ["export", "--help"], ["collect", "--help"], ["fleet", "--help"]]
+LIGHT += [["fleet", "plan", "--gpus", "nope", "--usd-most", "1"], ["fleet", "up", "nowhere"]]
+LIGHT += [["fleet", "down", "nowhere"], ["offers", "--help"]]
 LIGHT += [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from ready_steady_go.commands.fleet import Dstack, fleet_collect, fleet_down, fleet_ls, fleet_up, read_state
 from ready_steady_go.commands.fleet_plan import BOUNDED_BACKENDS, GPU_TYPES, Plan, gpu_types, write_plan
+from ready_steady_go.commands.offers import prices_now
 
 pytestmark = pytest.mark.skipif(shutil.which("dstack") is None, reason="dstack is not installed")
 FLEET, NIGHT = "rsg-1126-0340", Path("night")
@@ -77,6 +78,10 @@ def test_a_fleet_from_the_plan_to_the_end(night, capsys):
     assert fleet_ls(night) == 0 and capsys.readouterr().out.count("no offer at this price") == len(runs)
     fleet_collect(night)
     assert fleet_down(night, poll_s=0.5) == 0 and Dstack(folder=night).boxes(FLEET) is None
+
+
+def test_offers_without_a_cloud_are_none(night):
+    assert prices_now(Dstack(folder=night)) == ({}, "dstack has no offer")
 
 
 def test_a_server_that_is_away_is_not_the_end_of_a_fleet(night, monkeypatch, tmp_path):

@@ -7,8 +7,8 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'VERBS', 'app', 'MAX_ERROR
            'TUNE_HELPS', 'fleet', 'FleetFolder', 'option_parameter', 'with_options', 'as_typed', 'write_panels',
            'PanelCommand', 'PanelGroup', 'error_text', 'with_backend', 'accept_all_text', 'with_model', 'main', 'rsg',
            'doctor_cli', 'models_cli', 'suite_cli', 'tune_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli',
-           'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli',
-           'fleet_collect_cli', 'fleet_down_cli']
+           'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli',
+           'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -500,6 +500,30 @@ def collect_cli(
     from ready_steady_go.commands.wire_commands import collect_command
 
     return collect_command(logs, typed["out"] or OPTION_ROWS["out"].default)
+
+# %% ../../nbs/commands/09_cli.ipynb #48ce9aec
+@app.command("offers")
+@with_options("fp32", "tf32", "fp16", "bf16")
+def offers_cli(
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="One model, such as resnet50.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Journals or W&B projects. Default: rsg-results.jsonl")
+    ] = None,
+    published: Annotated[str | None, typer.Option("--published", metavar="FILE.csv", help="Published results, too: see rsg check.")] = None,
+    **typed: Any,
+):
+    """Rank GPUs for a model by dollars for a million samples, before renting.
+
+    The throughputs are those at hand. The prices are what dstack offers now, or else those of the results.
+
+    For example: rsg offers --model resnet50 --fp16 night.jsonl
+    """
+    from ready_steady_go.commands.offers import offers_command
+
+    chosen = [name for name in ("fp32", "tf32", "fp16", "bf16") if typed[name]] or ["fp32"]
+    if len(chosen) > 1:
+        raise UserError(f"--{chosen[1]}: offers are ranked for one precision; remove it, or --{chosen[0]}")
+    return offers_command(model, chosen[0], sources or [], published)
 
 # %% ../../nbs/commands/09_cli.ipynb #8a995e39
 fleet = typer.Typer(rich_markup_mode=None, cls=PanelGroup, help="Measure on many rented GPUs at once, with dstack.")

@@ -1,0 +1,120 @@
+"GPUs for a model, the cheapest samples first: results at hand, prices of now."
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ready_steady_go.box.machine import Machine
+from ready_steady_go.commands.cli import main
+from ready_steady_go.commands.offers import offered_prices, own_results, ranked
+from ready_steady_go.spec.spec import Spec
+from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.record import make_record, seal
+
+HERE = Path(__file__).resolve().parent
+CARDS = {"NVIDIA GeForce RTX 3090": 500.0, "NVIDIA GeForce RTX 4090": 1000.0, "NVIDIA H100 80GB HBM3": 3000.0}
+
+
+def record(gpu="NVIDIA GeForce RTX 3090", throughput=500.0, **more):
+    spec = Spec(model="resnet50", family="timm", precision="fp16", bs=64)
+    about = dict(throughput=throughput, throughput_ci95=1.0, steady=True, search="confirm") | more
+    return make_record(spec, Machine(device="cuda", device_name=gpu), **about)
+
+
+def offer(name, price, spot=False, n=1):
+    return dict(price=price, backend="vastai", instance=dict(name="x", resources=dict(gpus=[dict(name=name, memory_mib=1)] * n, spot=spot)))
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    shutil.copy(HERE / "fake_dstack", tmp_path / "bin" / "dstack")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    price = dict(usd_per_hour=1.0, usd_time="2026-11-09T00:00:00Z")
+    for gpu, throughput in CARDS.items(): Journal("night.jsonl").append(record(gpu, throughput, **price))
+    return tmp_path
+
+
+def rsg(*args):
+    with pytest.raises(SystemExit) as ended: main([*args])
+    return ended.value.code
+
+
+def rows(text): return [line.split() for line in text.splitlines() if "NVIDIA" in line or "RTX" in line]
+
+
+def test_the_cheapest_samples_come_first(fake, capsys):
+    offers = [offer(name, price) for name, price in (("RTX3090", 0.2), ("RTX4090", 0.3), ("H100", 3.0))]
+    (fake / "offers").write_text(json.dumps(dict(offers=offers)), encoding="utf-8")
+    assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert [row[0] for row in rows(said)] == ["0.0833", "0.111", "0.278"] and [" ".join(r[-2:]) for r in rows(said)][0] == "RTX 4090"
+    assert said.count("dstack now") == 3 and "no prices of now" not in said
+
+
+@pytest.mark.parametrize("text", ["", "Traceback", "[]", "{}", '{"offers":[{}]}', '{"offers":[{"price":"x"}]}', '{"offers":3}'])
+def test_without_offers_the_recorded_prices_are_used_and_dated(fake, capsys, text):
+    (fake / "offers").write_text(text, encoding="utf-8")
+    assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
+    said = capsys.readouterr().out
+    assert said.count("2026-11-09") == 3 and "no prices of now: dstack " in said and "the recorded ones are used" in said
+    assert rows(said)[0][-3] == "H100"  # all cost the same
+
+
+def test_what_does_not_count():
+    assert own_results([record(steady=False)], "resnet50", "fp16") == []
+    assert own_results([seal(replace(record(), mode="infer"))], "resnet50", "fp16") == []
+    assert own_results([seal(replace(record(), n_gpus=2))], "resnet50", "fp16") == []
+    assert own_results([seal(replace(record(), layout="channels_last"))], "resnet50", "fp16") == []
+    assert own_results([record()], "resnet50", "fp32") == [] == own_results([record()], "resnet18", "fp16")
+    (one,) = own_results([record(throughput=500.0), record(throughput=510.0)], "resnet50", "fp16")
+    assert one.throughput == 510.0
+
+
+def test_spot_and_several_gpus_are_no_offer():
+    offers = [offer("A100", 0.5, spot=True), offer("A100", 0.6, n=2), offer("A100", 1.2), offer("A100", 1.1)]
+    assert offered_prices(dict(offers=offers)) == dict(A100=1.1)
+
+
+def test_a_price_of_a_box_with_several_gpus_is_divided():
+    (one,) = own_results([record(usd_per_hour=4.0, usd_gpus=4)], "resnet50", "fp16")
+    assert one.own_usd == 1.0
+
+
+def test_a_variant_does_not_get_the_price_of_another_card():
+    results = own_results([record("NVIDIA GeForce RTX 3060 Ti")], "resnet50", "fp16")
+    assert [o.usd for o in ranked(results, dict(RTX3060=0.1))] == [None]
+
+
+def test_published_results_are_marked_and_never_replace_measured_ones(fake, capsys):
+    (fake / "offers").write_text("{}", encoding="utf-8")
+    head = "id,gpu,n_gpus,family,model,mode,precision,layout,batch_size,image_size,seq_len,value,unit,source"
+    found = (("RTX 3090", 1, 700, "a blog"), ("A100", 1, 2000, "a paper"), ("A100", 1, 2_000_000, "a dream"), ("V100", 8, 9000, "a farm"))
+    lines = [f"{i},{gpu},{n},timm,resnet50,train,fp16,,,,,{value},samples/s,{source}" for i, (gpu, n, value, source) in enumerate(found)]
+    Path("p.csv").write_text("\n".join([head, *lines]), encoding="utf-8")
+    assert rsg("offers", "--model", "resnet50", "--fp16", "--published", "p.csv", "night.jsonl") == 0
+    said = capsys.readouterr().out
+    assert said.count("(published)") == 1 and "A100 (published)" in said and "published, not measured with rsg: A100: a paper" in said
+    assert "a blog" not in said and "a dream" not in said and "V100" not in said
+
+
+WRONG = {
+    "no model": (["offers"], 2, "--model"),
+    "two precisions": (["offers", "--model", "resnet50", "--fp16", "--bf16"], 2, "--bf16: offers are ranked for one precision"),
+    "no journal": (["offers", "--model", "resnet50", "nowhere.jsonl"], 2, "nowhere.jsonl"),
+    "no result": (["offers", "--model", "vgg16", "night.jsonl"], 1, "vgg16 fp32: no steady result in night.jsonl; measure it"),
+}
+
+
+@pytest.mark.parametrize("args, code, words", WRONG.values(), ids=WRONG)
+def test_a_mistake_is_one_line(args, code, words, fake, capsys):
+    assert rsg(*args) == code
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and words in said.err and said.out == ""
