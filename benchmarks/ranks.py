@@ -119,8 +119,8 @@ def end_of_rsg(number):
     while (left := len(marked(mark))) and time.time() < sent + 30:
         time.sleep(0.1)
     took, name = time.time() - sent, signal.Signals(number).name
-    what = dict(drill=f"{name} of rsg itself", outcome=f"{n} processes ended", error=f"exit code {run.wait()}", after="nothing")
-    return what | dict(noticed_s=round(took, 1), left=left, same_processes=False, passed=not left and n >= 4)
+    row = dict(drill=f"{name} of rsg itself", outcome=f"{n} processes ended", error=f"exit code {run.wait()}")
+    return row | dict(noticed_s=round(took, 1), left=left, after="nothing", same_processes=False, passed=not left and n >= 4)
 
 
 def marked(mark):

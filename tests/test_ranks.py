@@ -176,7 +176,6 @@ WRONG = {
     ("--gpus", "2", "--mode", "infer"): "shares nothing between GPUs",
     ("--gpus", "2", "--cuda-graph"): "cannot hold the exchange",
     ("--gpus", "2", "--device", "cuda:1"): "is one GPU; use --device cuda",
-    ("--gpus", "1000", "--device", "cpu"): "CPU cores; use --gpus",
 }
 
 

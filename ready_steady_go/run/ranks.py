@@ -6,7 +6,7 @@
 __all__ = ['SUMS', 'MAXIMA', 'RankFailed', 'worst_failure', 'Ranks', 'combined_fields', 'unique_findings', 'hottest',
            'scaling_fields', 'RankBench', 'answer_as_rank', 'serve', 'main']
 
-# %% ../../nbs/run/06bb_ranks.ipynb #fb4165a5
+# %% ../../nbs/run/06bb_ranks.ipynb #86941497
 import json
 import os
 from collections.abc import Callable
@@ -49,6 +49,8 @@ from ready_steady_go.timing.scaling import (
     bus_bandwidth,
     exposed_communication,
     mean_of_bases,
+    p2p_finding,
+    peer_access,
     rank_skew,
     scaling_efficiency,
     seconds_per_call,
@@ -185,7 +187,7 @@ def scaling_fields(
         slowest_rank=slowest,
     )
 
-# %% ../../nbs/run/06bb_ranks.ipynb #d04a9b06
+# %% ../../nbs/run/06bb_ranks.ipynb #e4ca1c64
 class RankBench(Bench):
     """One rank's device and the model on it. All ranks call the same methods, and take the same steps.
 
@@ -319,7 +321,7 @@ class RankBench(Bench):
         fields = each[0][0] | dict(busy=None if None in busy else min(busy))
         reduced, slow = self._links(step)
         straggler = straggler_finding(alone, self.cards)
-        found = unique_findings([found for _, found in each]) + [f for f in (straggler, slow) if f]
+        found = unique_findings([found for _, found in each]) + slow + ([straggler] if straggler else [])
         return fields | scaling_fields(m, alone, self.before, after) | reduced, found
 
     def _without_sharing(self, step, spec: Spec) -> None:
@@ -329,13 +331,15 @@ class RankBench(Bench):
             step.model = compile_model(step.work.model, spec.compile)
             compile_step(step, spec, self.device, self.progress)
 
-    def _links(self, step) -> tuple[dict, dict | None]:
-        "Return the fields and the finding of the all-reduces: one of the gradient's size, between GPUs a large one, too."
+    def _links(self, step) -> tuple[dict, list[dict]]:
+        "Return the fields and findings of the links: all-reduces, and which GPUs reach each other."
         on_cpu, n_bytes = self.device.type == "cpu", gradient_bytes(step.work.model)
         own = self._bandwidth(n_bytes)
         large = None if on_cpu else self._bandwidth(REDUCED_BYTES)
-        fields = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large)
-        return fields, slow_allreduce_finding(large, on_cpu)
+        access = {} if on_cpu else peer_access(self.ranks.n, torch.cuda.can_device_access_peer)
+        found = slow_allreduce_finding(large, on_cpu), p2p_finding(access)
+        fields = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large, p2p=None if on_cpu else access)
+        return fields, [f for f in found if f]
 
     def _bandwidth(self, n_bytes: int) -> float:
         "Return the bus bandwidth of an all-reduce of so many bytes, bytes/s."

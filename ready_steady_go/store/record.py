@@ -100,6 +100,7 @@ class Record(SpecFields):
     allreduce_bytes: int | None = None  # gradients that travel in a step
     allreduce_busbw: float | None = None  # bus bandwidth of an all-reduce of that size, bytes/s
     allreduce_busbw_256mb: float | None = None  # the same of 256 MiB
+    p2p: dict | None = None  # pair of GPUs, such as 0-1: True if each can read the other's memory
     ranks: list | None = None  # the card of each rank under load: name, pci_id, power_limit_w, sm_clock_mhz, temperature_c, ...
     # soak
     burst_throughput: float | None = None  # over the first 5 s, samples/s
@@ -282,7 +283,7 @@ YOUNGER_FIELDS = (
     "allocator", "changed", "digest", "full_dropout", "carry_state", "no_cudnn", "half_weights", "n_params", "trace_s", "autocast",
     "cuda_archs", "os_version", "gpus", "strategy", "backend", "global_bs", "single_throughput", "single_ci95", "scaling_efficiency",
     "scaling_efficiency_ci95", "local_step_ms", "exposed_comm", "rank_skew", "slowest_rank", "allreduce_bytes", "allreduce_busbw",
-    "allreduce_busbw_256mb", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
+    "allreduce_busbw_256mb", "p2p", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
 )  # fmt: skip
 
 
@@ -345,6 +346,16 @@ def _are_windows(value: list) -> bool:
         return False
 
 
+def _are_shares(value: dict) -> bool:
+    "Return True if each value is a number."
+    return all(type(share) in (int, float) and abs(share) < LARGEST for share in value.values())
+
+# %% ../../nbs/store/05_record.ipynb #44240405
+def _are_flags(value: dict) -> bool:
+    "Return True if each value is true or false."
+    return all(isinstance(part, bool) for part in value.values())
+
+
 def _are_numbers(value: list) -> bool:
     "Return True if each part is a number."
     return all(type(part) in (int, float) and abs(part) < LARGEST for part in value)
@@ -358,11 +369,6 @@ def _are_cards(value: list) -> bool:
         type(part) in plain or isinstance(part, dict) and _are_shares(part) for part in parts
     )
 
-
-def _are_shares(value: dict) -> bool:
-    "Return True if each value is a number."
-    return all(type(share) in (int, float) and abs(share) < LARGEST for share in value.values())
-
 # %% ../../nbs/store/05_record.ipynb #a8fc90ef
 COUNT = dict(least=1)
 SIGNED = dict(least=-LARGEST)
@@ -374,6 +380,7 @@ RULES: dict[str, dict[str, Any]] = _option_limits() | dict(
     local_step_ms=dict(shape=_are_numbers, parts="of numbers"),
     ranks=dict(shape=_are_cards, parts="of cards"),
     agreement=dict(shape=_are_shares, parts="of numbers"),
+    p2p=dict(shape=_are_flags, parts="of true and false"),
 )  # fmt: skip
 CHECKER = RowChecker(field_rules(Record, ("schema", "model", "outcome"), **RULES))
 

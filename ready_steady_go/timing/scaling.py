@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REDUCED_BYTES', 'REDUCE_S', 'MAX_SKEW', 'MIN_BUS_BANDWIDTH', 'SharedClock', 'Speed', 'speed_of', 'sum_of',
            'mean_of_bases', 'scaling_efficiency', 'exposed_communication', 'bus_bandwidth', 'seconds_per_call',
-           'rank_skew', 'straggler_finding', 'slow_allreduce_finding']
+           'rank_skew', 'straggler_finding', 'slow_allreduce_finding', 'peer_access', 'p2p_finding']
 
 # %% ../../nbs/timing/02d_scaling.ipynb #6c99a8d2
 import math
@@ -149,3 +149,20 @@ def slow_allreduce_finding(
     if on_cpu or bandwidth is None or bandwidth >= MIN_BUS_BANDWIDTH:
         return None
     return dict(code="slow_allreduce", rate=bandwidth / 1e9)
+
+# %% ../../nbs/timing/02d_scaling.ipynb #1755ff3b
+def peer_access(
+    n: int,  # devices
+    can_access: Callable[[int, int], bool],  # of one device to another
+) -> dict[str, bool]:  # `0-1`: both reach each other
+    "Return which pairs of devices can read each other's memory."
+    return {f"{a}-{b}": can_access(a, b) and can_access(b, a) for a in range(n) for b in range(a + 1, n)}
+
+
+def p2p_finding(access: dict[str, bool]) -> dict[str, Any] | None:
+    "Return a finding if a pair of GPUs cannot read each other's memory."
+    blocked = [pair for pair, can in access.items() if not can]
+    if not blocked:
+        return None
+    more = f" and {len(blocked) - 3} more" if len(blocked) > 3 else ""
+    return dict(code="p2p_blocked", pairs=", ".join(blocked[:3]) + more)

@@ -224,6 +224,12 @@ FINDINGS = dict(
         "an all-reduce of 256 MiB reaches only {rate:.2g} GB/s of bus bandwidth between the GPUs",
         "use --grad-accum to exchange less often, or rent a box with NVLink or direct access between its GPUs",
     ),
+    p2p_blocked=Finding(
+        "two GPUs cannot read each other's memory, so gradients travel through the host's: consumer cards, or ACS of a virtual machine",
+        "GPUs cannot read each other's memory ({pairs}), so gradients travel through the host's memory",
+        "ask the owner of the box to turn off ACS, or rent one with NVLink if the efficiency is low",
+        NOTE,
+    ),
     # only the doctor finds these
     slow_link=Finding(
         "copies between host and device reach less than half of the link's nominal bandwidth, or less than 3 GB/s",
