@@ -465,7 +465,7 @@ def test_a_cancelled_or_replaced_watchdog_does_nothing(serve, monkeypatch):
     start_watchdog(0.5, "none.jsonl", True)
     assert cancel_watchdog().anyway and cancel_watchdog() is None
     start_watchdog(0.5, "none.jsonl", True)
-    start_watchdog(600, "none.jsonl", True)
+    start_watchdog(600, "none.jsonl", True)  # waits
     until(lambda: log().count("cancelled, or replaced") == 2)
     until(lambda: len(watchdogs()) == 1)
     assert server.asked == [] and TRIES_OF_A_DAY > 1000
