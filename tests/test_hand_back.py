@@ -333,8 +333,31 @@ def test_a_mistake_keeps_the_box(serve, monkeypatch):
     server = serve(accepts)
     for name, value in vast(server).items(): monkeypatch.setenv(name, value)
     def work(): raise UserError("no model 'resnet5O'")
-    with pytest.raises(UserError, match="resnet5O"): with_hand_back(options(), work, wait_s=0)
-    assert server.asked == []
+    with pytest.raises(UserError, match="resnet5O"): with_hand_back(options(hand_back_after=3600.0), work, wait_s=0)
+    assert server.asked == [] and cancel_watchdog() is None
+
+
+def test_a_push_that_is_proven_lets_the_box_go(serve, monkeypatch, capsys):
+    from ready_steady_go.store import wandb_sync
+    from ready_steady_go.store.pushed import Pushed
+
+    server, (first, second) = serve(accepts), journal_of(2).read()
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
+    monkeypatch.setattr(wandb_sync, "check_package", lambda: None)
+    run = f"rsg-{second.id}"
+    outcomes = [Pushed(2, 1, failed=[(run, "not whole")]), Pushed(1, 1, known=1, deleted=[run]), Pushed(1, 1, known=1)]
+    monkeypatch.setattr(wandb_sync, "push_records", lambda *args, **more: outcomes.pop(0))
+    left = []
+    for _ in range(3):
+        wandb_sync.push_command([], "gpus", quiet=True)
+        left.append([r.id for r in only_here("rsg-results.jsonl")])
+    assert left == [[second.id], [second.id], []] and first.id not in left[0]
+    assert hand_back_command("rsg-results.jsonl", wait_s=0) == 0 and len(server.asked) == 1
+
+
+def test_a_push_at_home_leaves_no_file(monkeypatch):
+    mark_outside("rsg-results.jsonl", ["ab"], ON_WANDB, {})
+    assert not list(Path(".").glob("*.outside"))
 
 
 REFUSED = {
@@ -442,7 +465,7 @@ def test_a_cancelled_or_replaced_watchdog_does_nothing(serve, monkeypatch):
     start_watchdog(0.5, "none.jsonl", True)
     assert cancel_watchdog().anyway and cancel_watchdog() is None
     start_watchdog(0.5, "none.jsonl", True)
-    start_watchdog(600, "none.jsonl", True)
+    start_watchdog(600, "none.jsonl", True)  # waits
     until(lambda: log().count("cancelled, or replaced") == 2)
     until(lambda: len(watchdogs()) == 1)
     assert server.asked == [] and TRIES_OF_A_DAY > 1000

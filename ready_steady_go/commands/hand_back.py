@@ -98,6 +98,10 @@ def with_hand_back(
         tell(deadline_text(start_watchdog(options.hand_back_after, options.out, options.hand_back_anyway)))
     try:
         code = work()
+    except UserError:  # nothing was measured: the deadline of a mistake would surprise
+        if options.hand_back_after:
+            cancel_watchdog()
+        raise
     except RuntimeError as error:  # such as a lost GPU: a reason more to hand it back
         tell(str(error))
         code = 1

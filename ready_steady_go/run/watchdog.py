@@ -108,14 +108,16 @@ def watch(
     say: Callable[[str], None] = log_line,
 ) -> None:
     "Wait for the deadline, then hand the box back, until it is gone or the deadline is replaced."
-    ends = time.monotonic() + seconds
-    while (left_s := ends - time.monotonic()) > 0:
-        sleep(min(left_s, 3600.0))
-    for _ in range(TRIES_OF_A_DAY):
+    ends, tries = time.monotonic() + seconds, 0
+    while tries < TRIES_OF_A_DAY:
         deadline = read_deadline(deadline_file())
         if deadline is None or deadline.token != token:
             return say("cancelled, or replaced by another deadline")
-        sleep(try_once(journal, anyway, say))
+        if (left_s := ends - time.monotonic()) > 0:
+            sleep(min(left_s, AGAIN_S))  # short, so that a cancelled watchdog ends soon
+        else:
+            tries += 1
+            sleep(try_once(journal, anyway, say))
 
 # %% ../../nbs/run/06o_watchdog.ipynb #f59848be
 def time_after(seconds: float) -> str:
