@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['MEMORY_UNITS', 'parse_memory', 'parse_precisions', 'tune_request', 'limits_of', 'step_table', 'cost_line',
            'compile_line', 'answer_lines', 'answer_json', 'spec_of_record', 'write_script', 'check_script_of',
-           'tune_command_line']
+           'run_tuning', 'tune_model', 'tune_command_line']
 
-# %% ../../nbs/commands/08f_tune.ipynb #7465838c
+# %% ../../nbs/commands/08f_tune.ipynb #8fa589d3
 import json
 import math
 import re
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +146,35 @@ def check_script_of(request: Request, script: str | None) -> Path | None:
         check_family(Spec(model=spec.model, family=family, classes=1))
     return path
 
-# %% ../../nbs/commands/08f_tune.ipynb #e6acd76a
+# %% ../../nbs/commands/08f_tune.ipynb #5723b08e
+def run_tuning(
+    request: Request,
+    limits: TuneLimits,
+    screen: Screen,
+    began: float,  # `time.monotonic()` when the budget began to run
+    check: Callable[[Spec], None] = lambda base: None,  # see `TuneWork`
+) -> tuple[int, Answer | None]:  # exit code; None: it was interrupted
+    "Carry out a tuning request."
+    work, models = TuneWork(limits, check), list(request.options.model)
+    runner = Runner(request.options.device, start=lambda: Child(tune_command(models)), models=models)
+    return run([request], screen, began, runner, work=work), work.answer
+
+
+def tune_model(
+    model: str,
+    precision: str | None = None,  # `bf16,tf32`
+    memory: str | None = None,  # `20GiB`
+    **options: Any,  # as on the command line, with underscores: `seq_len=128`, `budget="5m"`
+) -> Answer:
+    "Find the fastest configuration of a model. Raise a `RuntimeError` if it was interrupted."
+    typed = {name: value if isinstance(value, bool) else str(value) for name, value in options.items()}
+    request = tune_request(typed | dict(model=[model]))
+    _, answer = run_tuning(request, limits_of(request, precision, memory), Screen(quiet=bool(options.get("quiet"))), time.monotonic())
+    if answer is None:
+        raise RuntimeError("the tuning was interrupted; call it again to go on")
+    return answer
+
+# %% ../../nbs/commands/08f_tune.ipynb #0544e825
 def tune_command_line(
     typed: dict[str, Any],  # field of `SpecFields` or `RunOptions`: the text
     precision: str | None,
@@ -154,18 +184,15 @@ def tune_command_line(
 ) -> int:  # exit code
     "Run `rsg tune`: find the fastest configuration, print the answer and write the script."
     request = tune_request(typed)
-    work, path = TuneWork(limits_of(request, precision, memory)), check_script_of(request, script)
+    limits, path = limits_of(request, precision, memory), check_script_of(request, script)
     options, screen = request.options, Screen(as_json=request.options.json, quiet=request.options.quiet)
-    models = list(options.model)
-    runner = Runner(options.device, start=lambda: Child(tune_command(models)), models=models)
-    code = run([request], screen, began, runner, work=work)
-    if work.answer is None:
+    code, answer = run_tuning(request, limits, screen, began, check_family if path else lambda base: None)
+    if answer is None:
         if code > 128:
             screen.note("interrupted; the same command goes on")
         return code
-    screen.out(*([answer_json(work.answer)] if options.json else answer_lines(work.answer)))
+    screen.out(*([answer_json(answer)] if options.json else answer_lines(answer)))
     if path is not None:
-        check_family(spec_of_record(work.answer.winner))
-        write_script(path, work.answer)
+        write_script(path, answer)
         screen.note(f"{path}: a training script with this configuration; run {Path(sys.executable).name} {path}")
     return code

@@ -228,10 +228,16 @@ class Race:
         self.results.append(result)
         if not result.throughput:
             self.failed.add(result.config)
+            self._give_up(result.config)
         try:
             self._pending = self._plan.send(result)
         except StopIteration:
             self._pending = None
+
+    def _give_up(self, config: Config) -> None:
+        "Go back to the best configuration before this one, if it leads."
+        if config == self.best and self.steps:
+            self.best = self.steps.pop().before
 
     def _cost_s(self, config: Config) -> float:
         "Return the expected seconds of a probe."
@@ -270,7 +276,8 @@ class Race:
         try:
             yield from contest.turns(self.results[-1] if self.results else None)
         finally:
-            self._settle(contest.gains)
+            if contest.incumbent not in self.failed:
+                self._settle(contest.gains)
 
     def _settle(self, gains: dict[Config, Gain]) -> None:
         "Take the winner of a contest as the best."

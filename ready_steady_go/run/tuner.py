@@ -6,17 +6,19 @@
 __all__ = ['TUNE_BUDGET_S', 'SEARCHED', 'RACED', 'SEARCHED_AGAIN', 'PROBE_S', 'PROBE_WARMUP_S', 'PAIR_S', 'MAY_LEAD', 'FULL',
            'TuneLimits', 'WithinMemory', 'Tuner', 'start_search', 'search_sizes', 'measure_probe', 'compared_with_base',
            'probe_line', 'old_probes', 'same_point', 'run_race', 'new_probe', 'race_base', 'confirm_point', 'confirm',
-           'median_record', 'best_base', 'best_size', 'with_checkpointing', 'sized_winner', 'keep_answer', 'tune',
-           'TuneWork']
+           'median_record', 'best_base', 'best_size', 'with_checkpointing', 'check_leader', 'sized_winner',
+           'keep_answer', 'tune', 'TuneWork']
 
-# %% ../../nbs/run/06m_tuner.ipynb #edcad9f0
+# %% ../../nbs/run/06m_tuner.ipynb #085cde5a
+import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..box.machine import nvidia_driver
 from .campaign import Campaign, Collected, already_measured, cpu_notes, seconds_until
-from .race import Axis, Config, Race
+from .race import NO_GAIN, Axis, Config, Race
 from .request import FIRST_BS, FIRST_BS_CPU, USABLE_MEMORY, Request
 from .screen import best_record
 from .search import Search, TrialResult
@@ -51,7 +53,7 @@ TUNE_BUDGET_S = 900.0
 SEARCHED, RACED, SEARCHED_AGAIN = 0.2, 0.66, 0.8  # shares of the budget at which each part ends
 PROBE_S, PROBE_WARMUP_S = 2.0, 2.0  # longest time of a probe and of its warm-up
 PAIR_S = 4.0  # longest time of a point of the confirmation
-MAY_LEAD = 0.9  # of the incumbent's throughput: a slower configuration is not compared with FP32
+MAY_LEAD = 0.7  # of the incumbent's throughput: a slower configuration is not compared with FP32
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,12 @@ def compared_with_base(tuner: Tuner, record: Record, spec: Spec) -> Record:
         record, outcome="failed:disagrees", error=f"it does not train as FP32 does: {why}", throughput=None, throughput_ci95=None
     )
 
-# %% ../../nbs/run/06m_tuner.ipynb #4ecf20c9
+# %% ../../nbs/run/06m_tuner.ipynb #a9e0ee3b
 def probe_line(name: str, r: Record) -> str:
-    "Return a probe as a line of the table."
-    why = why_out(r)
-    result = f"  out: {why}" if why else f"{plus_minus(r.throughput, r.throughput_ci95):>18}"
-    return f"  {name:<{46 if why is None else len(name)}}{result}"[:80]
+    "Return a probe as a line of the table; a reason may need several."
+    if why := why_out(r):
+        return textwrap.fill(f"{name}  out: {why}", 80, initial_indent="  ", subsequent_indent="      ")
+    return f"  {name[:56]:<56}{plus_minus(r.throughput, r.throughput_ci95):>18}"
 
 
 def old_probes(tuner: Tuner, tune_id: str) -> list[Record]:
@@ -254,6 +256,9 @@ def confirm_point(tuner: Tuner, spec: Spec, tune_id: str) -> Record:
 # %% ../../nbs/run/06m_tuner.ipynb #2747c982
 def confirm(tuner: Tuner, base: Spec, winner: Spec, tune_id: str) -> tuple[list[Record], list[Record], Gain]:
     "Measure base and winner in turns. Return the records of each, all on disk but the winner's last one, and the gain."
+    if winner == base:  # there is nothing to compare
+        record = confirm_point(tuner, base, tune_id)
+        return [record], [record], NO_GAIN
     bases: list[Record] = []
     winners: list[Record] = []
     pairs: list[tuple[float, float]] = []
@@ -318,11 +323,24 @@ def with_checkpointing(tuner: Tuner, spec: Spec) -> tuple[Spec, float]:
     ratio = found.throughput / best.throughput if found else 0.0
     return (replace(other, bs=found.bs), ratio) if ratio > 1.0 else (spec, 1.0)
 
-# %% ../../nbs/run/06m_tuner.ipynb #fb865f41
+# %% ../../nbs/run/06m_tuner.ipynb #37346225
+def check_leader(tuner: Tuner, race: Race) -> None:
+    "Compare the best configuration with FP32, unless that was done; go back by one step while it disagrees."
+    while race.best not in (*tuner.agreed, race_base(race)):
+        (spec,) = tuner.campaign.runner.check([spec_of(tuner.base, race.axes, race.best)])
+        why, _ = ask_agreement(tuner.campaign.runner, tuner.base, spec)
+        if why is None:
+            tuner.agreed.add(race.best)
+        else:
+            tuner.campaign.screen.note(f"{config_name(race.axes, race.best)} is out: it does not train as FP32 does: {why}")
+            race.best = race.steps.pop().before
+
+# %% ../../nbs/run/06m_tuner.ipynb #d1971406
 def sized_winner(
     tuner: Tuner, race: Race, probes: dict[Config, list[Record]], base_bs: int, bs: int
 ) -> tuple[Spec, list[tuple[str, Gain | None]]]:  # the winner at its best batch size; the steps that lead to it
     "Return the winner of a race at its own batch size, with checkpointing if that is faster."
+    check_leader(tuner, race)
     if race.best == race_base(race):
         return replace(tuner.base, bs=base_bs), []
     (winner,) = tuner.campaign.runner.check([spec_of(tuner.base, race.axes, race.best, bs=bs)])
@@ -340,7 +358,7 @@ def keep_answer(tuner: Tuner, answer: Answer, winner: Record) -> Answer:
     tuner.keep(seal(replace(winner, **more)))
     return answer
 
-# %% ../../nbs/run/06m_tuner.ipynb #8e32379a
+# %% ../../nbs/run/06m_tuner.ipynb #5c70d420
 def tune(tuner: Tuner) -> Answer:
     "Search, race, search and confirm. Return the answer; all records are on disk."
     runner, screen = tuner.campaign.runner, tuner.campaign.screen
@@ -349,7 +367,7 @@ def tune(tuner: Tuner) -> Answer:
         screen.note(f"skipped: {line}")
     base_bs, bs = best_base(tuner)
     if not screen.as_json:
-        screen.out("", f"race at batch size {bs}{'samples/s':>{60 - len(str(bs))}}"[:80])
+        screen.out("", f"{f'race at batch size {bs}':<58}{'samples/s':>18}")
     race, probes, tune_id = run_race(tuner, axes, bs)
     if runner.lost:
         raise RuntimeError("the GPU does not answer; the results so far are kept; rent another box")
@@ -361,18 +379,20 @@ def tune(tuner: Tuner) -> Answer:
     answer = Answer(median_record(bases), median_record(winners), gain, steps, name, compiled, compile_gain_of(race))
     return keep_answer(tuner, answer, winners[-1])
 
-# %% ../../nbs/run/06m_tuner.ipynb #f85d9652
+# %% ../../nbs/run/06m_tuner.ipynb #3a6e994d
 @dataclass
 class TuneWork:
     "The work of `campaign.run` for `rsg tune`, and its answer."
 
     limits: TuneLimits
+    check: Callable[[Spec], None] = lambda base: None  # raises a `UserError` for a completed base that the answer could not serve
     answer: Answer | None = None
 
     def __call__(self, requests: list[Request], campaign: Campaign, began: float, collected: Collected) -> int:
         "Tune the first request. Return the exit code."
         options, runner, screen = requests[0].options, campaign.runner, campaign.screen
         (base,) = runner.check([plain_spec(requests[0].specs[0])])
+        self.check(base)
         screen.machine(runner.machine)
         if options.device is None and runner.machine.device == "cpu":
             for text in cpu_notes(nvidia_driver() is not None):

@@ -235,6 +235,8 @@ class Answer:
             return f"plain FP32 is the fastest that was found, batch size {self.base.bs}"
         ratio = plus_minus(self.gain.ratio, self.gain.half_width if math.isfinite(self.gain.half_width) else None)
         head, _, half = ratio.partition(" ± ")
+        if self.gain.mean <= 2 * self.gain.sd:
+            return f"not surely faster than plain FP32 ({ratio}): {self.name}, batch size {self.winner.bs}; use a larger --budget"
         return f"{head}x{' ± ' * bool(half)}{half} over plain FP32: {self.name}, batch size {self.winner.bs}"
 
 # %% ../../nbs/run/06l_tuning.ipynb #e236b1a6
