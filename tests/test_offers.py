@@ -118,3 +118,9 @@ def test_a_mistake_is_one_line(args, code, words, fake, capsys):
     assert rsg(*args) == code
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and words in said.err and said.out == ""
+
+
+def test_another_size_is_another_model():
+    large = seal(replace(record(throughput=9000.0), size=448, changed="size"))
+    found = own_results([seal(replace(record(), size=224, changed="")), large], "resnet50", "fp16")
+    assert [result.throughput for result in found] == [500.0]

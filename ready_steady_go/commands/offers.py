@@ -18,7 +18,7 @@ from .fleet import Dstack
 from ..run.screen import best_record, dollars
 from ..spec.errors import UserError
 from ..spec.foreign import clean_text
-from ..spec.options import label_words, model_name
+from ..spec.options import SAMPLE_FIELDS, label_words, model_name
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.record import Record, plus_minus
 from ..store.sources import read_sources
@@ -38,12 +38,17 @@ class Result:
     published: str = ""  # the source, for a published result
 
 
+def _is_usual(r: Record) -> bool:
+    "Return True for one GPU and no option, so that two results of a model may be compared."
+    other_sample = {*SAMPLE_FIELDS} & {*(r.changed or "").split()}  # a size or length that is not the model's own
+    return r.n_gpus == 1 and not other_sample and not {*label_words(r)} - {*SAMPLE_FIELDS}
+
+
 def own_results(records: Iterable[Record], model: str, precision: str) -> list[Result]:
     "Return the best result of each GPU."
     groups: dict[str, list[Record]] = {}
     for r in records:
-        usual = not set(label_words(r)) - {"size", "seq_len"} and r.n_gpus == 1
-        if r.ok and r.steady and usual and r.mode == "train" and (model_name(r), r.precision) == (model, precision):
+        if r.ok and r.steady and _is_usual(r) and r.mode == "train" and (model_name(r), r.precision) == (model, precision):
             groups.setdefault(str(r.device_name or r.device), []).append(r)
     found = []
     for gpu, runs in groups.items():
