@@ -25,6 +25,12 @@ from ..store.sources import read_sources
 from ..truth.guard import precision_of
 from ..truth.published import judge_rows, read_table
 
+# %% ../../nbs/commands/08j_offers.ipynb #9406d2c2
+def _is_usual(r: Record) -> bool:
+    "Return True for one GPU and no option, so that two results of a model may be compared."
+    other_sample = {*SAMPLE_FIELDS} & {*(r.changed or "").split()}  # a size or length that is not the model's own
+    return r.n_gpus == 1 and not other_sample and not {*label_words(r)} - {*SAMPLE_FIELDS}
+
 # %% ../../nbs/commands/08j_offers.ipynb #6f37f8b3
 @dataclass(frozen=True)
 class Result:
@@ -36,12 +42,6 @@ class Result:
     own_usd: float | None  # the price that was recorded with it, US dollars an hour
     own_date: str  # of that price
     published: str = ""  # the source, for a published result
-
-
-def _is_usual(r: Record) -> bool:
-    "Return True for one GPU and no option, so that two results of a model may be compared."
-    other_sample = {*SAMPLE_FIELDS} & {*(r.changed or "").split()}  # a size or length that is not the model's own
-    return r.n_gpus == 1 and not other_sample and not {*label_words(r)} - {*SAMPLE_FIELDS}
 
 
 def own_results(records: Iterable[Record], model: str, precision: str) -> list[Result]:
