@@ -325,7 +325,7 @@ def test_compiling_while_steps_are_timed_is_a_finding(monkeypatch):
     record = measured(monkeypatch, small_model(NeverSettled), compile="eager")
     (text,) = [f["text"] for f in record.findings if f["code"] == "recompiled"]
     assert "on each of the first steps" in text
-    monkeypatch.setattr(bench_module, "run_until_compiled", lambda step, wait: (0.0, True))
+    monkeypatch.setattr(bench_module, "run_until_compiled", lambda step, wait, **more: (0.0, True))
     record = measured(monkeypatch, small_model(NeverSettled), compile="eager")
     (text,) = [f["text"] for f in record.findings if f["code"] == "recompiled"]
     assert "again while steps were timed" in text

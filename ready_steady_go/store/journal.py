@@ -189,6 +189,8 @@ class Journal:
             self.read()
         except UserError as error:
             raise UserError(f"--out {error}") from error
+        except UnicodeEncodeError as error:
+            raise UserError(f"--out {ascii(str(self.path))}: no such name is possible on this system; use another one") from error
         except OSError as error:
             why = f"cannot write there ({error.strerror}); name a file in a folder that can be written to"
             raise CannotWrite(f"--out {self.path}: {why}") from error
