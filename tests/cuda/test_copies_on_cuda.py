@@ -59,13 +59,13 @@ def test_the_fake_driver_does_not_survive_a_fork(fake):
 
 def test_a_ladder_in_a_run_is_measured_as_alone(rsg, tmp_path):
     "Memory, switches and throughput of a small model after a large one are those that it has in a run of its own."
-    small = ("--model", "test_vit", "--fp16", "--bs", "8", "--n-batches", "60")
+    small = ("--model", "test_vit", "--fp16", "--bs", "8", "--n-batches", "20")
     fields = "peak_mem_bytes peak_reserved_bytes peak_mem_steady_bytes tf32_matmul tf32_conv cudnn_benchmark autocast fused".split()
-    code, _, err, (alone,) = rsg(*small, KERNEL_US=100)
+    code, _, err, (alone,) = rsg(*small, KERNEL_US=50)
     assert code == 0, err
     os.remove(tmp_path / "rsg-results.jsonl")
-    large = ("--model", "test_vit", "--tf32", "--fp16", "--bs", "8", "--n-batches", "60")
-    code, _, err, records = rsg("--model", "test_byobnet", *large, KERNEL_US=100)
+    large = ("--model", "test_vit", "--tf32", "--fp16", "--bs", "8", "--n-batches", "20")
+    code, _, err, records = rsg("--model", "test_byobnet", *large, KERNEL_US=50)
     (after,) = (r for r in records if r["model"] == "test_vit" and r["precision"] == "fp16")
     assert code == 0 and len(records) == 4, err
     assert {name: after[name] for name in fields} == {name: alone[name] for name in fields}
