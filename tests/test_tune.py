@@ -159,7 +159,7 @@ class PretendChild:
 class PretendRunner:
     "A runner whose throughput follows from the spec."
 
-    lost, device = False, None
+    lost, device, usable_bytes = False, None, None
 
     def __init__(self, wrong=(), refused=("tf32", "inductor:max-autotune-no-cudagraphs", True), end_after=math.inf, mem=None):
         from ready_steady_go.box.machine import Machine

@@ -22,7 +22,6 @@ from .ratio import MARGIN, SINGLE_RUN_HALF_WIDTH, VERDICTS, Runs, ratio_verdict,
 from ready_steady_go.commands.sides import (
     LadderKey,
     SidePoints,
-    count_text,
     differences,
     pair_ladders,
     selected_precision,
@@ -30,7 +29,7 @@ from ready_steady_go.commands.sides import (
     terminal_text,
     unfit_reason,
 )
-from ..spec.errors import UserError
+from ..spec.errors import UserError, count_text
 from ..spec.parse import one_of
 from ..store.record import Record, plus_minus, settings_key, stack_of, stack_text
 

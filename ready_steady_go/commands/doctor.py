@@ -30,7 +30,7 @@ from ..box.process import child_command
 from ..box.requirements import Rule, check_rule, parse_rules, version_numbers
 from ..run.screen import Screen
 from ..run.supervise import BEAT_TIMEOUT_S, FIRST_BEAT_TIMEOUT_S, Child, ChildGone
-from ..spec.errors import UserError
+from ..spec.errors import UserError, count_text
 from ..spec.options import PRECISIONS
 from ..truth.findings import NOTE, finding, severity, worded, worst_first
 from ..truth.guard import MAX_PEAK_SHARE, highest_tflops
@@ -469,7 +469,7 @@ def verdict_line(
     n_rules: int,
 ) -> str:
     "Return the verdict in one line."
-    line = f"not healthy: {n_findings} finding{'s' * (n_findings > 1)}" if n_findings else "healthy"
+    line = f"not healthy: {count_text(n_findings, 'finding')}" if n_findings else "healthy"
     if n_missed:
         line += f"{', and' if n_findings else ', but'} {n_missed} of {n_rules} rules not met"
     return line

@@ -30,7 +30,7 @@ from .hand_back import tell
 from .wire_commands import missing_lines
 from ..run.screen import best_record, dollars
 from ..run.watch import with_price
-from ..spec.errors import UserError
+from ..spec.errors import UserError, count_text
 from ..spec.foreign import clean_text
 from ..store.journal import Journal, append_lines
 from ..store.record import Record, from_line, plus_minus, seal, to_line
@@ -276,7 +276,7 @@ def collect_task(task: dict[str, Any], run: dict[str, Any] | None, dstack: Dstac
     new = [r for r in records if r.id not in known]
     if new:
         append_lines(journal.path, [to_line(r) for r in new])
-    print(f"{task['gpu']}: {len(records)} record{'s' * (len(records) != 1)}, {len(new)} new; {clean_text(str(run['status']))}", flush=True)
+    print(f"{task['gpu']}: {count_text(len(records), 'record')}, {len(new)} new; {clean_text(str(run['status']))}", flush=True)
     for text in missing_lines(missing):
         tell(f"{task['gpu']}: {text}")
     return bool(missing)

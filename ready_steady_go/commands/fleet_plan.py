@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..run.suite_file import load_suite
-from ..spec.errors import UserError, did_you_mean
+from ..spec.errors import UserError, count_text, did_you_mean
 from ..spec.parse import parse_usd
 
 # %% ../../nbs/commands/08h_fleet_plan.ipynb #7b6366e2
@@ -123,7 +123,7 @@ class Plan:
 def plan_lines(plan: Plan) -> list[str]:  # of at most 80 columns
     "Return the worst case as a table."
     minutes = f"{SET_UP_MIN} + {plan.minutes} + {STOP_MIN}"
-    lines = [f"fleet {plan.fleet}: suite {plan.suite} on {len(plan.gpus)} GPU type{'s' * (len(plan.gpus) > 1)}", ""]
+    lines = [f"fleet {plan.fleet}: suite {plan.suite} on {count_text(len(plan.gpus), 'GPU type')}", ""]
     lines.append(f"{'GPU':<13}{'USD/h at most':>13}{'set-up + run + stop':>22}{'USD at most':>14}  price of")
     for gpu in plan.gpus:
         date = PRICE_SOURCES[gpu.source][1] if gpu.source in PRICE_SOURCES else "--usd"

@@ -7,8 +7,8 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S'
            'skipped_records', 'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure',
            'check_request', 'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'try_layout',
            'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse',
-           'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal', 'raise_interrupted', 'terminal_closed',
-           'drop_output', 'end_interrupted', 'new_runner', 'check_start', 'run']
+           'measuring', 'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal', 'raise_interrupted',
+           'terminal_closed', 'drop_output', 'end_interrupted', 'new_runner', 'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
@@ -18,6 +18,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -35,7 +36,7 @@ from ..spec.options import RunOptions
 from ..spec.spec import Spec
 from ..store.journal import DEFAULT_JOURNAL, CannotWrite, Journal
 from ..store.outside import LOG, ids_outside, mark_outside, only_here
-from ..store.record import SKIPPED_OOM, Record, make_record, seal, to_line
+from ..store.record import BESIDE_LADDER, BRIEF, SKIPPED_OOM, Record, make_record, seal, to_line
 from ..store.sinks import push_after_run
 from ..store.wire import WireLog
 from ..truth.findings import finding, worded
@@ -47,7 +48,7 @@ SAME_POINT = ("key", "device_name", "seed", "n_seconds", "n_batches", "run_numbe
 def _final_records(records: list[Record], spec: Spec, machine: Machine, limits: dict) -> list[Record]:
     "Return the results of a spec, and what did not fit."
     this = make_record(spec, machine, **limits)
-    final = [r for r in records if r.bs and r.search != "tune" and (r.ok or r.outcome in ("oom", SKIPPED_OOM))]
+    final = [r for r in records if r.bs and (r.ok or r.outcome in ("oom", SKIPPED_OOM))]
     return [r for r in final if all(getattr(r, name) == getattr(this, name) for name in SAME_POINT)]
 
 
@@ -57,8 +58,8 @@ def already_measured(
     machine: Machine,
     limits: dict,  # n_seconds, n_batches, run_number
 ) -> list[Record]:
-    "Return the records of this spec that need not be made again; soaks and the trials of a layout are no part of a ladder."
-    return [r for r in _final_records(records, spec, machine, limits) if r.search not in ("soak", LAYOUT)]
+    "Return the records of this spec that need not be made again."
+    return [r for r in _final_records(records, spec, machine, limits) if r.search not in BESIDE_LADDER]
 
 
 def layout_trials(records: list[Record], spec: Spec, machine: Machine, limits: dict) -> list[Record]:
@@ -233,7 +234,7 @@ class Campaign:
         expected: bool = False,  # True: a point that is not measured is no failure
     ) -> None:
         "Put a record on disk."
-        self.failed |= record.failed and not expected and record.search != LAYOUT  # the user did not ask for that one
+        self.failed |= record.failed and not expected
         if keep_record(self.journal, record):
             self.made.append(record)
             self.print_for_log([record])
@@ -290,7 +291,7 @@ def try_layout(
     best, spec, runner = best_record(ladder.rows), ladder.spec, campaign.runner
     if best is None or runner.lost or not tries_channels_last(ladder.request, spec, runner.machine):
         return
-    if best.search in ("probe", "refine") or any(r.search == LAYOUT and r.bs == best.bs for r in ladder.rows):
+    if best.search in BRIEF or any(r.search == LAYOUT and r.bs == best.bs for r in ladder.rows):
         return
     if left_s() < MIN_TRIAL_S + (best.warmup_s or 0) + (best.compile_s or 0):
         campaign.screen.note("channels_last was not tried: the budget is spent; use a larger --budget")
@@ -343,7 +344,7 @@ def measure_ladder(campaign: Campaign, ladder: Ladder, records: Iterator[Record]
     "Keep and show the records of a ladder. Raise a `RuntimeError` if the GPU is lost."
     for record in records:
         try:
-            campaign.keep(record)
+            campaign.keep(record, expected=record.search == LAYOUT)  # the user did not ask for that one
         finally:
             ladder.rows.append(record)
             campaign.screen.point(record)
@@ -400,15 +401,10 @@ def refuse(campaign: Campaign, requests: list[Request]) -> None:
     campaign.screen.refused(records)
 
 # %% ../../nbs/run/06g_campaign.ipynb #03e0d285
-def carry_out(
-    requests: list[Request],
-    campaign: Campaign,
-    began: float,  # `time.monotonic()` when the budget began to run
-    collected: Collected,
-) -> int:  # exit code: 0 everything was measured, 1 something failed
-    "Check the requests, measure them and push the records."
-    options, screen, runner = requests[0].options, campaign.screen, campaign.runner
-    checked = check_requests(requests, runner, screen.progress)
+@contextmanager
+def measuring(campaign: Campaign, options: RunOptions) -> Iterator[None]:
+    "Show the machine and its price, watch the GPU while a `with` block measures, and push the records after it."
+    screen, runner = campaign.screen, campaign.runner
     screen.machine(runner.machine)
     if options.device is None and runner.machine.device == "cpu":
         for text in cpu_notes(nvidia_driver() is not None):
@@ -417,14 +413,26 @@ def carry_out(
     campaign.expected = parse_expected(options.expect)
     screen.cost(campaign.lookup.price)
     try:
-        refuse(campaign, [request for request in checked.values() if request.refused])
-        measure_all(campaign, {i: request for i, request in checked.items() if not request.refused}, began, collected)
+        yield
     finally:
         campaign.watch.end()
         campaign.end_log()
     runner.end()  # nothing is timed any more
     if text := push_after_run(options, str(campaign.journal.path), campaign.made):
         screen.note(text)
+
+# %% ../../nbs/run/06g_campaign.ipynb #d55b3de5
+def carry_out(
+    requests: list[Request],
+    campaign: Campaign,
+    began: float,  # `time.monotonic()` when the budget began to run
+    collected: Collected,
+) -> int:  # exit code: 0 everything was measured, 1 something failed
+    "Check the requests, measure them and push the records."
+    checked = check_requests(requests, campaign.runner, campaign.screen.progress)
+    with measuring(campaign, requests[0].options):
+        refuse(campaign, [request for request in checked.values() if request.refused])
+        measure_all(campaign, {i: request for i, request in checked.items() if not request.refused}, began, collected)
     return int(campaign.failed)
 
 # %% ../../nbs/run/06g_campaign.ipynb #8140ff15

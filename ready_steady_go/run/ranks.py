@@ -33,7 +33,7 @@ from ready_steady_go.run.bench import (
     soak_sensors,
     steadiness_findings,
 )
-from .child import answer_check, answer_point
+from .child import answer_check, answer_point, refused
 from .devices import BACKENDS
 from .world import mark_failure
 from ..spec.errors import UserError
@@ -191,7 +191,7 @@ def scaling_fields(
 class RankBench(Bench):
     """One rank's device and the model on it. All ranks call the same methods, and take the same steps.
 
-    What fails in the plain step is a record of all ranks. An error after it ends the process.
+    A failure in the plain step is a record of all ranks. A later error ends the process.
     """
 
     base_s = 1.0  # of each measurement beside the throughput
@@ -358,7 +358,7 @@ def answer_as_rank(bench: RankBench, question: dict, send: Callable[[dict], None
     try:
         return answer_check(bench, question) if question["do"] == "check" else answer_point(bench, question, send)
     except UserError as error:
-        return dict(event="refused", message=str(error))
+        return refused(error)
 
 # %% ../../nbs/run/06bb_ranks.ipynb #1d6b69b4
 def serve(

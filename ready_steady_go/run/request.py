@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SEARCH_BUDGET_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'FILLED_SHARE', 'USABLE_MEMORY', 'is_typed', 'read_fields',
-           'request_conflict', 'budget_seconds', 'Request', 'new_search', 'options_for', 'check_global_bs']
+           'request_conflict', 'budget_seconds', 'Request', 'usable_memory', 'new_search', 'options_for',
+           'check_global_bs']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
 from dataclasses import dataclass, field, replace
@@ -130,6 +131,15 @@ FILLED_SHARE = 0.97  # of the usable memory: the allocator loses the rest to gap
 USABLE_MEMORY = 0.95  # of the whole memory, where the usable part is unknown
 
 
+def usable_memory(
+    machine: Machine,
+    usable_bytes: int | None,  # device memory that tensors can have; None: unknown
+) -> float | None:  # bytes; None: unknown
+    "Return the memory that a search may plan with."
+    memory = machine.gpu_mem or machine.ram_bytes
+    return FILLED_SHARE * usable_bytes if usable_bytes else USABLE_MEMORY * memory if memory else None
+
+
 def new_search(
     options: RunOptions,
     machine: Machine,
@@ -142,9 +152,8 @@ def new_search(
         done = {r.bs for r in known}
         return FixedSizes([bs for bs in options.bs if bs not in done], closed_above=too_large)
     first = FIRST_BS_CPU if machine.device == "cpu" else FIRST_BS
-    memory = machine.gpu_mem or machine.ram_bytes
     tried = [trial_result(r, r.warmup_s or 0.0) for r in known]
-    room = FILLED_SHARE * usable_bytes if usable_bytes else USABLE_MEMORY * memory if memory else None
+    room = usable_memory(machine, usable_bytes)
     return Search(min(first, options.search_until or FIRST_BS), room, options.search_until, too_large, tried)
 
 # %% ../../nbs/run/06e_request.ipynb #a431275e

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from ..box.machine import Machine, as_gib, machine_line
 from ..box.price import Price
 from .layout import LAYOUT, layout_line, layout_remark
+from ..spec.errors import count_text
 from ..spec.spec import Spec
-from ..store.record import BRIEF, Record, plus_minus, to_line
+from ..store.record import BESIDE_LADDER, BRIEF, Record, plus_minus, to_line
 from ..truth.findings import worst_first
 from ..truth.guard import TOLERANCE
 
@@ -96,7 +97,7 @@ def best_record(
     records: list[Record],
 ) -> Record | None:
     "Return the result with the highest throughput, in the layout of the request; None without a result."
-    results = [r for r in records if r.ok and r.search not in ("soak", LAYOUT)]
+    results = [r for r in records if r.ok and r.search not in BESIDE_LADDER]
     confirmed = [r for r in results if r.search == "confirm"]
     return max(confirmed or results, key=lambda r: r.throughput, default=None)
 
@@ -255,8 +256,7 @@ class Screen:
         for r in known:
             self.point(r)
         if known:
-            points = "1 point" if len(known) == 1 else f"{len(known)} points"
-            self.note(f"{points} from the journal; use --fresh to measure again")
+            self.note(f"{count_text(len(known), 'point')} from the journal; use --fresh to measure again")
 
     def point(self, r: Record) -> None:
         "Show a record. A soak is shown at the end, beside the best point."

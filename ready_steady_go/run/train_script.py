@@ -73,8 +73,7 @@ def hf_lines(spec: Spec) -> str:
     from ready_steady_go.training.families import hf
 
     config = hf._model_configuration(spec)
-    head = "CausalLM" if spec.task == "lm" else "SequenceClassification"
-    head = "ImageClassification" if config.model_type in hf.IMAGE_ARCHITECTURES else head
+    builder = hf.auto_class(spec, config)
     differs = {name: value for name, value in config.to_diff_dict().items() if name not in ("model_type", "transformers_version")}
     own = textwrap.fill(", ".join(f"{name}={value!r}" for name, value in differs.items()), 120, subsequent_indent="    ")
     attention = f", attn_implementation={hf.IMPLEMENTATIONS[spec.attention]!r}" if spec.attention else ""
@@ -84,11 +83,11 @@ def hf_lines(spec: Spec) -> str:
         draw = f"torch.randn({spec.bs}, {spec.channels}, {', '.join(map(str, height_width(spec.size)))}, device=device)"
     targets = f"torch.randint({spec.vocab}, ({shape})" if spec.task == "lm" else f"torch.randint({spec.classes}, ({spec.bs},)"
     return (
-        f"from transformers import AutoConfig, AutoModelFor{head}\n\n"
+        f"from transformers import AutoConfig, {builder}\n\n"
         "def loss_of(outputs, targets):\n"
         "    return nn.functional.cross_entropy(outputs.logits.flatten(0, -2), targets.flatten())\n\n\n"
         f"config = AutoConfig.for_model({config.model_type!r},\n    {own})\n"
-        f"model = AutoModelFor{head}.from_config(config{attention}).float().to(device)\n"
+        f"model = {builder}.from_config(config{attention}).float().to(device)\n"
         f"inputs = {draw}\ntargets = {targets}, device=device)\n"
     )
 

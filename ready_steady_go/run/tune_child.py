@@ -7,14 +7,14 @@ __all__ = ['facts_on', 'known_numbers', 'TuneAnswers', 'ask_agreement', 'tune_co
 
 # %% ../../nbs/run/06k_tune_child.ipynb #191443ee
 import math
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from ..box.process import answer_in_copies, answer_questions, child_command, take_pipes
+from ..box.process import child_command
+from . import child
 from .bench import Bench, Heartbeat, describe_error
-from .child import Answers, copies_are_sound, import_for
+from .child import Answers, refused
 from .supervise import FIRST_BEAT_TIMEOUT_S, ChildGone, Runner
 from ..spec.errors import UserError
 from ..spec.spec import Spec
@@ -71,7 +71,7 @@ class TuneAnswers:
             with Heartbeat(lambda: send(dict(event="beat", phase="agree"))):
                 return self._compare(self.points.bench, base, spec)
         except UserError as error:
-            return dict(event="refused", message=str(error))
+            return refused(error)
         except Exception as error:
             return dict(event="agreed", why=describe_error(error), found={})
 
@@ -113,8 +113,4 @@ def tune_command(
 
 def main() -> None:
     "Answer the parent's questions. The arguments of the process are the models to come."
-    pipes = take_pipes()
-    import_for(sys.argv[1:])
-    if copies_are_sound():
-        answer_in_copies(lambda: TuneAnswers(renewable=True), pipes)
-    answer_questions(TuneAnswers(), pipes)
+    child.main(TuneAnswers)

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..spec.errors import UserError
+from ..spec.errors import UserError, count_text
 from ..spec.options import RunOptions, option_name
 from .journal import DEFAULT_JOURNAL, Journal, append_lines, name_left_out, read_journal
 from .outside import ON_WANDB, mark_outside
@@ -353,7 +353,7 @@ def pull_command(
     count, before = _append_new(journal, pull_records(source, chosen, left))
     known = f", {before} were there before" if before else ""
     skipped = f", {len(left)} left out: {left[0][1]}" if left else ""
-    print(f"{count} record{'s' * (count != 1)} in {out}{known}{skipped}")
+    print(f"{count_text(count, 'record')} in {out}{known}{skipped}")
     return 0
 
 # %% ../../nbs/store/05e_wandb_sync.ipynb #a03ec994

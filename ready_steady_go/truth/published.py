@@ -21,7 +21,7 @@ from functools import partial
 from itertools import chain, permutations
 from pathlib import Path
 
-from ..spec.errors import UserError
+from ..spec.errors import UserError, count_text
 from ..spec.foreign import read_plain
 from ..spec.parse import parse_size
 from .flops import CELL_GATES, named_forward_flops, shape_of
@@ -366,5 +366,5 @@ def check_table(
         for line in [verdict_json(row, verdict)] if as_json else verdict_lines(row, verdict):
             out(line)
     n = {word: sum(v.plausible is key for v in found) for key, word in VERDICT_WORDS.items()}
-    print(f"{len(rows)} row{'s' * (len(rows) > 1)}: {n['ok']} ok, {n['REFUSED']} refused, {n['unknown']} unknown", file=sys.stderr)
+    print(f"{count_text(len(rows), 'row')}: {n['ok']} ok, {n['REFUSED']} refused, {n['unknown']} unknown", file=sys.stderr)
     return int(n["REFUSED"] > 0)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED_MODELS', 'TABLE_NAMES', 'IMAGE_ARCHITECTURES', 'BYTES', 'SEQ_LEN', 'IMPLEMENTATIONS', 'PublishedModel',
-           'missing', 'architectures', 'names', 'has', 'import_code', 'complete', 'build']
+           'missing', 'architectures', 'names', 'has', 'import_code', 'auto_class', 'complete', 'build']
 
 # %% ../../../nbs/training/01c_families.hf.ipynb #ab5098d3
 import ast
@@ -273,6 +273,13 @@ def _model_configuration(spec: Spec) -> Any:
         del config.quantization_config
     return config
 
+# %% ../../../nbs/training/01c_families.hf.ipynb #8103a43e
+def auto_class(spec: Spec, config) -> str:  # `AutoModelForCausalLM`
+    "Return the name of transformers' class that builds the model with the head of its task."
+    if config.model_type in IMAGE_ARCHITECTURES:
+        return "AutoModelForImageClassification"
+    return "AutoModelForCausalLM" if spec.task == "lm" else "AutoModelForSequenceClassification"
+
 # %% ../../../nbs/training/01c_families.hf.ipynb #bad60dc6
 IMPLEMENTATIONS = dict(eager="eager", sdpa="sdpa", flash="flash_attention_2")
 
@@ -282,11 +289,9 @@ def _text_model(spec: Spec, config, device) -> Any:
     import torch
     import transformers
 
-    head = "CausalLM" if spec.task == "lm" else "SequenceClassification"
-    head = "ImageClassification" if config.model_type in IMAGE_ARCHITECTURES else head
     more = dict(attn_implementation=IMPLEMENTATIONS[spec.attention]) if spec.attention else {}
     with torch.device(device):
-        model = getattr(transformers, f"AutoModelFor{head}").from_config(copy.deepcopy(config), trust_remote_code=False, **more)
+        model = getattr(transformers, auto_class(spec, config)).from_config(copy.deepcopy(config), trust_remote_code=False, **more)
     return model.float().to(device)
 
 
