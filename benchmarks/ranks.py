@@ -154,12 +154,12 @@ def run_drills(short):
 
 
 def seconds_to_first_window(n):
-    "Return the seconds from the beginning to the first timed window of a point on n ranks."
+    "Return the seconds from the beginning to the first timed step of a point on n ranks."
     began, heard = time.monotonic(), []
     runner = Runner("cpu")
     (spec,) = runner.check([Spec(model="resnet18", size=64, n_gpus=n, strategy="ddp" if n > 1 else None)])
-    note = lambda beat: heard.append(time.monotonic() - began) if beat["phase"] == "go" else None
-    runner.point(Spec(**dict(vars(spec), bs=2)), dict(n_batches=4, brief=True), note)
+    note = lambda beat: heard.append(time.monotonic() - began - beat["duration"]) if "duration" in beat else None
+    runner.point(Spec(**dict(vars(spec), bs=2)), dict(n_seconds=2, brief=True), note)  # long enough for a heartbeat
     runner.end()
     return heard[0]
 
