@@ -346,3 +346,14 @@ def test_the_command_and_its_script(tmp_path):
     program = guard + "import runpy; runpy.run_path('short.py')"
     alone = subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert alone.returncode == 0 and float(alone.stdout.split()[0]) > 0, alone.stderr
+
+
+def test_a_label_names_the_attention_that_a_race_chose():
+    from ready_steady_go.run.race import Axis
+    from ready_steady_go.run.tuning import spec_of
+    from ready_steady_go.spec.spec import Spec
+
+    base = Spec(model="bert-base", family="hf", seq_len=32, attention="sdpa", changed="seq_len")
+    axes = [Axis("precision", ("fp32", "bf16")), Axis("attention", ("sdpa", "eager"))]
+    labels = [spec_of(base, axes, config).label for config in (("bf16", "sdpa"), ("bf16", "eager"))]
+    assert labels == ["hf:bert-base bf16, 32 tokens", "hf:bert-base bf16, 32 tokens, eager attention"]

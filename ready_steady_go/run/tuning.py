@@ -19,7 +19,7 @@ from typing import Any
 from ..box.machine import Machine
 from .race import Axis, Config, Gain, ProbeResult, Race, changes
 from ..spec.errors import UserError
-from ..spec.options import ATTENTIONS, PRECISIONS
+from ..spec.options import ATTENTIONS, PRECISIONS, SpecFields, options_of
 from ..spec.spec import Spec
 from ..store.record import Record, plus_minus
 from ..timing.uncertainty import t975
@@ -92,7 +92,10 @@ def spec_of(base: Spec, axes: list[Axis], config: Config, **more: Any) -> Spec:
     values = dict(zip((axis.name for axis in axes), config))
     if values.get("precision") == "fp16" and "fused" in values:
         values["fused"] = True
-    return replace(base, **values, **more)
+    own = {name for name, row in options_of(SpecFields).items() if row.own}
+    new = [name for name, value in values.items() if name in own and value != getattr(base, name)]  # the label must name them
+    changed = None if base.changed is None else " ".join(dict.fromkeys([*base.changed.split(), *new]))
+    return replace(base, **values, **more, changed=changed)
 
 
 def is_allowed(base: Spec, axes: list[Axis], config: Config) -> bool:
