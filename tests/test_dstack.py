@@ -16,7 +16,7 @@ import pytest
 
 from ready_steady_go.commands.fleet import Dstack, fleet_collect, fleet_down, fleet_ls, fleet_up, read_state
 from ready_steady_go.commands.fleet_plan import BOUNDED_BACKENDS, GPU_TYPES, Plan, gpu_types, write_plan
-from ready_steady_go.commands.offers import prices_now
+from ready_steady_go.commands.offers import dstack_prices
 
 pytestmark = pytest.mark.skipif(shutil.which("dstack") is None, reason="dstack is not installed")
 FLEET, NIGHT = "rsg-1126-0340", Path("night")
@@ -81,7 +81,7 @@ def test_a_fleet_from_the_plan_to_the_end(night, capsys):
 
 
 def test_offers_without_a_cloud_are_none(night):
-    assert prices_now(Dstack(folder=night)) == ({}, "dstack has no offer")
+    assert dstack_prices(Dstack(folder=night)) == ({}, "dstack has no offer")
 
 
 def test_a_server_that_is_away_is_not_the_end_of_a_fleet(night, monkeypatch, tmp_path):

@@ -3,12 +3,17 @@
 import json
 import os
 import shutil
+import threading
+import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ready_steady_go.box.machine import Machine
+from ready_steady_go.box.market import vast_prices
 from ready_steady_go.commands.cli import main
 from ready_steady_go.commands.offers import offered_prices, own_results, ranked
 from ready_steady_go.spec.spec import Spec
@@ -35,6 +40,7 @@ def fake(tmp_path, monkeypatch):
     shutil.copy(HERE / "fake_dstack", tmp_path / "bin" / "dstack")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE", str(tmp_path))
+    monkeypatch.delenv("VAST_API_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
     price = dict(usd_per_hour=1.0, usd_time="2026-11-09T00:00:00Z")
     for gpu, throughput in CARDS.items(): Journal("night.jsonl").append(record(gpu, throughput, **price))
@@ -64,8 +70,86 @@ def test_without_offers_the_recorded_prices_are_used_and_dated(fake, capsys, tex
     (fake / "offers").write_text(text, encoding="utf-8")
     assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
     said = capsys.readouterr().out
-    assert said.count("2026-11-09") == 3 and "no prices of now: dstack " in said and "the recorded ones are used" in said
+    assert said.count("2026-11-09") == 3 and "  VAST_API_KEY is not set; dstack " in said
+    assert "no prices of now, so the recorded ones are used" in said
     assert rows(said)[0][-3] == "H100"  # all cost the same
+
+
+@pytest.fixture
+def market(fake, monkeypatch):
+    "A vast.ai on this machine. `market` holds what it answers, and what it was asked."
+    state = SimpleNamespace(status=200, body=None, wait=0.0, asked=[])
+
+    class Market(BaseHTTPRequestHandler):
+        def do_POST(self):
+            question = self.rfile.read(int(self.headers["Content-Length"]))
+            state.asked.append((self.path, self.headers["Authorization"], json.loads(question)))
+            time.sleep(state.wait)
+            self.send_response(state.status)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere/")
+            self.end_headers()
+            self.wfile.write(state.body)
+
+        def log_message(self, *args): pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Market)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("RSG_VAST_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("VAST_API_KEY", "a-key-of-mine")
+    (fake / "offers").write_text("{}", encoding="utf-8")
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+def test_vast_prices_with_the_users_own_key(market, capsys):
+    cards = [("RTX 3090", 24576, 0.2), ("RTX 4090", 24564, 0.5), ("RTX 4090", 24564, 0.4)]
+    cards += [("H100 SXM", 81559, 2.0), ("H100 PCIE", 81559, 0.1)]
+    offers = [dict(gpu_name=name, gpu_ram=mib, num_gpus=1, dph_total=usd, is_bid=False) for name, mib, usd in cards]
+    market.body = json.dumps(dict(offers=offers)).encode()
+    assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80 and said.count("vast.ai now") == 3 and "no prices of now" not in said
+    assert [row[0] for row in rows(said)] == ["0.111", "0.111", "0.185"] and "a-key-of-mine" not in said
+    ((path, key, question),) = market.asked
+    assert path == "/bundles/" and key == "Bearer a-key-of-mine" and question["type"] == "on-demand" and question["num_gpus"] == dict(eq=1)
+    assert question["gpu_name"] == {"in": ["H100 SXM", "RTX 3090", "RTX 4090"]}
+
+
+def test_the_cheaper_market_gives_the_price(market, fake, capsys):
+    market.body = json.dumps(dict(offers=[dict(gpu_name="RTX 4090", gpu_ram=24564, num_gpus=1, dph_total=0.4)])).encode()
+    (fake / "offers").write_text(json.dumps(dict(offers=[offer("RTX4090", 0.3), offer("RTX3090", 0.9)])), encoding="utf-8")
+    assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
+    said = capsys.readouterr().out
+    assert said.count("dstack now") == 2 and "vast.ai now" not in said and said.count("2026-11-09") == 1 and "prices of dstack" not in said
+    market.status = 401
+    assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
+    assert "prices of dstack only: vast.ai answered 401 (Unauthorized)" in capsys.readouterr().out
+
+
+ANSWERS = {
+    "a refused key": (401, b"a-key-of-mine", "vast.ai answered 401 (Unauthorized)"),
+    "too many questions": (429, b"", "vast.ai answered 429 (Too Many Requests)"),
+    "a redirect": (302, b"", "vast.ai answered 302 (Found)"),
+    "garbage": (200, b"<html>a-key-of-mine", "vast.ai gave an answer that is no list of offers"),
+    "an endless answer": (200, b" " * 3_000_000, "vast.ai did not finish its answer"),
+    "no offer": (200, b'{"offers": []}', "vast.ai has no offer of these GPUs"),
+}
+
+
+@pytest.mark.parametrize("status, body, words", ANSWERS.values(), ids=ANSWERS)
+def test_a_market_that_fails_leaves_the_recorded_prices(market, capsys, status, body, words):
+    market.status, market.body = status, body
+    assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
+    said = capsys.readouterr()
+    assert said.out.count("2026-11-09") == 3 and words in said.out and len(market.asked) == 1
+    assert "a-key-of-mine" not in said.out + said.err
+
+
+def test_a_market_that_hangs_is_left_alone(market):
+    market.wait, market.body = 3.0, b"{}"
+    started = time.monotonic()
+    assert vast_prices(["NVIDIA L4"], timeout_s=0.3) == ({}, "vast.ai did not answer in time") and time.monotonic() - started < 2.5
 
 
 def test_what_does_not_count():
@@ -90,7 +174,7 @@ def test_a_price_of_a_box_with_several_gpus_is_divided():
 
 def test_a_variant_does_not_get_the_price_of_another_card():
     results = own_results([record("NVIDIA GeForce RTX 3060 Ti")], "resnet50", "fp16")
-    assert [o.usd for o in ranked(results, dict(RTX3060=0.1))] == [None]
+    assert [o.usd for o in ranked(results, dict(RTX3060=0.1), {})] == [None]
 
 
 def test_published_results_are_marked_and_never_replace_measured_ones(fake, capsys):

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_USD_PER_HOUR', 'MAX_FACT_LENGTH', 'POD_TYPES', 'PROVIDERS', 'SECRET_VARIABLES', 'PROC1', 'ETC', 'SAFE_URL',
-           'MAX_ANSWER_BYTES', 'KEY_REFUSED', 'POD_QUERY', 'Price', 'read_vast', 'read_runpod', 'Provider',
-           'box_variables', 'provider_of', 'NoPrice', 'record_url', 'opener_without_redirects', 'read_answer',
-           'failure_text', 'parse_answer', 'graphql_url', 'box_key', 'find_price', 'usd_per_msample']
+           'MAX_ANSWER_BYTES', 'KEY_REFUSED', 'POD_QUERY', 'Price', 'plausible_price', 'read_vast', 'read_runpod',
+           'Provider', 'box_variables', 'provider_of', 'NoPrice', 'record_url', 'opener_without_redirects',
+           'read_answer', 'failure_text', 'parse_answer', 'graphql_url', 'box_key', 'find_price', 'usd_per_msample']
 
 # %% ../../nbs/box/03b_price.ipynb #495a328b
 import json
@@ -36,7 +36,7 @@ MAX_USD_PER_HOUR = 10_000
 MAX_FACT_LENGTH = 60  # characters
 
 
-def _plausible_price(value) -> float | None:
+def plausible_price(value) -> float | None:
     "Return a price in dollars an hour, or None for a value that cannot be one."
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,12})?", value):
         value = float(value)
@@ -65,7 +65,7 @@ def read_vast(
     "Return the price in vast.ai's record of an instance."
     box = answer.get("instances", answer)
     more = {name: box.get(name) for name in ("machine_id", "num_gpus", "gpu_lanes", "pcie_bw", "dlperf", "geolocation")}
-    return _plausible_price(box.get("dph_total")), _price_kind(box.get("is_bid")), more
+    return plausible_price(box.get("dph_total")), _price_kind(box.get("is_bid")), more
 
 # %% ../../nbs/box/03b_price.ipynb #5b47310a
 POD_TYPES = dict(INTERRUPTABLE=True, BID=True, RESERVED=False)  # by RunPod's name: True if the provider can take the box away
@@ -87,7 +87,7 @@ def read_runpod(
 ) -> tuple[float | None, str | None, dict]:  # dollars an hour, kind of price, more
     "Return the price in RunPod's record of a pod."
     pod = _graphql_pod(answer)
-    usd = _plausible_price(pod.get("adjustedCostPerHr")) or _plausible_price(pod.get("costPerHr"))
+    usd = plausible_price(pod.get("adjustedCostPerHr")) or plausible_price(pod.get("costPerHr"))
     gpu = pod.get("gpu")
     more = dict(machine_id=pod.get("machineId"), num_gpus=gpu.get("count") if isinstance(gpu, dict) else None)
     return usd, _price_kind(pod.get("interruptible")), more

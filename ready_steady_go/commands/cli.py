@@ -514,7 +514,8 @@ def offers_cli(
 ):
     """Rank GPUs for a model by dollars for a million samples, before renting.
 
-    The throughputs are those at hand. The prices are what dstack offers now, or else those of the results.
+    The throughputs are those at hand. The prices are the lowest ones of now, on vast.ai (set VAST_API_KEY) or in
+    dstack, or else those of the results.
 
     For example: rsg offers --model resnet50 --fp16 night.jsonl
     """
