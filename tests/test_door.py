@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -136,11 +137,76 @@ def test_help_without_arguments():
 @pytest.mark.parametrize("command, cls", [([], SpecFields), ([], RunOptions), (["suite"], None)])
 def test_help_lists_each_option_under_its_heading(command, cls):
     rows = options_of(cls) if cls else {name: options_of(RunOptions)[name] for name in cli.SUITE_FIELDS}
-    text = rsg(*command, "--help", COLUMNS="80").stdout
+    text = rsg(*command, "--help" if command else "--help-all", COLUMNS="80").stdout
     sections = dict(part.split(":\n", 1) for part in text.split("\n\n") if ":\n  -" in part)
     assert [row.name for row in rows.values() if f"  {row.name} " not in sections[row.panel]] == []
     order = [panel for panel in sections if panel in cli.PANELS]
     assert order == sorted(order, key=cli.PANELS.index)
+
+
+def test_the_short_help_fits_two_screens():
+    "It has the options that most runs need, and every command with its whole first sentence."
+    lines = rsg("--help", COLUMNS="80").stdout.splitlines()
+    assert len(lines) <= 2 * 25 and max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert [name for name in cli.MOST_NEEDED if f"  {cli.OPTION_ROWS[name].name} " not in text] == [] and len(cli.MOST_NEEDED) == 10
+    assert "--clip" not in text and "--help-all" in text and "..." not in text.replace("[ARGS]...", "")
+    assert [name for name in command_names() if f"\n  {name}  " not in text] == []
+
+
+def command_names():
+    from typer.main import get_command
+
+    return [*get_command(cli.app).commands]
+
+
+def test_the_whole_help_has_the_variable_of_each_option():
+    lines = rsg("--help-all", COLUMNS="80").stdout.splitlines()
+    text = " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= 80
+    assert [row.name for row in cli.OPTION_ROWS.values() if f"[{cli.variable_of(row.name)}]" not in text] == []
+
+
+def test_a_variable_is_an_option(tmp_path):
+    options = dict(RSG_MODEL="test_vit", RSG_BS="2", RSG_N_BATCHES="2", RSG_JSON="1", RSG_DEVICE="cpu", RSG_WANDB="off")
+    done = rsg(cwd=tmp_path, **options)
+    assert done.returncode == 0 and json.loads(done.stdout)["model"] == "test_vit", done.stderr
+    done = rsg("--bs", "3", cwd=tmp_path, **options)
+    assert json.loads(done.stdout)["bs"] == 3  # what is typed wins
+
+
+def test_variables_are_checked_like_options():
+    done = rsg("--model", "resnet50", RSG_BS="0")
+    assert done.returncode == 2 and "(set by RSG_BS)" in done.stderr and done.stderr.count("\n") == 1
+    assert "set by" not in rsg("--model", "resnet50", "--bs", "0", RSG_BS="8").stderr
+    assert "RSG_FP16" in rsg("--model", "resnet50", RSG_FP16="maybe").stderr
+    done = rsg("doctor", "--require", "x", RSG_FP16="1")  # no option of this command
+    assert "no quantity 'x'" in done.stderr
+    assert "no quantity 'y'" in rsg("doctor", RSG_DOCTOR_REQUIRE="y").stderr
+
+
+def test_color_is_for_terminals():
+    assert "\x1b" not in rsg("--help").stdout + rsg("--nope").stderr
+    assert "\x1b[1mRenting" in rsg("--help", FORCE_COLOR="1").stdout and "\x1b[31mrsg:" in rsg("--nope", FORCE_COLOR="1").stderr
+    assert "\x1b" not in rsg("--help", FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+def commands_with_parents():
+    "Yield the words and the command of everything that `rsg` can run."
+    from typer.main import get_command
+
+    yield [], get_command(cli.app)
+    for name, command in get_command(cli.app).commands.items():
+        inner = getattr(command, "commands", {})
+        yield from [([name, deep], child) for deep, child in inner.items()] or [([name], command)]
+
+
+def test_each_command_has_an_example_that_parses():
+    for words, command in commands_with_parents():
+        (line,) = [text for text in (command.help or "").splitlines() if text.startswith("For example: ")]
+        _, *typed = shlex.split(line.removeprefix("For example: ").rpartition("| ")[2])
+        assert typed[: len(words)] == words, line
+        with command.make_context("rsg", typed[len(words) :]) as context: assert not context.args
 
 
 def test_the_version_is_the_one_in_settings():

@@ -23,8 +23,8 @@ def commands():
 
 
 def help_of(*command):
-    "Return what `rsg COMMAND --help` prints, 80 columns wide."
-    asked = [sys.executable, "-m", "ready_steady_go", *command, "--help"]
+    "Return what `rsg COMMAND --help` prints, 80 columns wide; of `rsg` itself, what `rsg --help-all` prints."
+    asked = [sys.executable, "-m", "ready_steady_go", *command, "--help" if command else "--help-all"]
     env = os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(asked, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.strip("\n")
 
