@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..run.campaign import run
+from ..run.campaign import own_signals, run
 from ..run.request import Request
 from ..run.screen import Screen, dollars
 from ..run.supervise import Child, Runner
@@ -169,7 +169,9 @@ def tune_model(
     "Find the fastest configuration of a model. Raise a `RuntimeError` if it was interrupted."
     typed = {name: value if isinstance(value, bool) else str(value) for name, value in options.items()}
     request = tune_request(typed | dict(model=[model]))
-    _, answer = run_tuning(request, limits_of(request, precision, memory), Screen(quiet=bool(options.get("quiet"))), time.monotonic())
+    limits, screen = limits_of(request, precision, memory), Screen(quiet=bool(options.get("quiet")))
+    with own_signals():
+        _, answer = run_tuning(request, limits, screen, time.monotonic())
     if answer is None:
         raise RuntimeError("the tuning was interrupted; call it again to go on")
     return answer

@@ -8,7 +8,7 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S'
            'check_request', 'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'try_layout',
            'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse',
            'measuring', 'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal', 'raise_interrupted',
-           'terminal_closed', 'drop_output', 'end_interrupted', 'new_runner', 'check_start', 'run']
+           'own_signals', 'terminal_closed', 'drop_output', 'end_interrupted', 'new_runner', 'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
@@ -454,6 +454,19 @@ def raise_interrupted(signum, frame) -> None:
     "Turn the first signal into an exception, so that everything is ended in order. Ignore the next ones."
     handle_signals(ignore_signal)
     raise Interrupted(signum)
+
+# %% ../../nbs/run/06g_campaign.ipynb #5d608c3e
+@contextmanager
+def own_signals() -> Iterator[None]:
+    "Restore the handlers of signals after a `with` block. Raise a `UserError` outside the main thread, where none can be set."
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError("a benchmark needs the main thread, which receives signals; call it there")
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 # %% ../../nbs/run/06g_campaign.ipynb #9ec9c144
 def terminal_closed(
