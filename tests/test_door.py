@@ -115,6 +115,10 @@ LATER = {
     "family": (["--model", "tim:resnet50"], "no family 'tim'"),
     "size": (["--model", "coat_tiny", "--size", "200"], "its own 224"),
     "tf32": (["--model", "test_resnet", "--tf32", "--device", "cpu"], "use --fp32"),
+    "one of two models": (
+        ["--model", "lstm,test_resnet", "--size", "64", "--device", "cpu"],
+        "--size: lstm:lstm does not use it; type rsg --model test_resnet --size 64, and rsg --model lstm",
+    ),
     "device": (["--model", "test_resnet", "--device", "cuda:99"], "--device cuda:99"),
 }
 

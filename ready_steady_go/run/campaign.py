@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S', 'already_measured', 'layout_trials', 'has_soak',
            'skipped_records', 'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure',
-           'check_request', 'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'try_layout',
-           'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups', 'measure_all', 'refuse',
-           'measuring', 'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal', 'raise_interrupted',
-           'own_signals', 'terminal_closed', 'drop_output', 'end_interrupted', 'new_runner', 'check_start', 'run']
+           'is_refused', 'for_some_models', 'check_request', 'check_requests', 'cpu_notes', 'Campaign', 'Ladder',
+           'begin_ladder', 'try_layout', 'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups',
+           'measure_all', 'refuse', 'measuring', 'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal',
+           'raise_interrupted', 'own_signals', 'terminal_closed', 'drop_output', 'end_interrupted', 'new_runner',
+           'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
 import importlib.util
 import os
+import re
 import signal
 import threading
 import time
@@ -151,6 +153,30 @@ class NothingToMeasure(UserError):
     "Several requests, and this device can measure none of them."
 
 
+def is_refused(spec: Spec, runner: Runner) -> bool:
+    "Return True if the child refuses a spec."
+    try:
+        return not runner.check([spec])
+    except UserError:
+        return True
+
+
+def for_some_models(text: str, specs: list[Spec], runner: Runner) -> str:
+    "Return the error about an option; if only some of several models refuse it, with their names and with two commands in its place."
+    option = re.match(r"--[a-z-]+", text)
+    value = getattr(specs[0], option[0][2:].replace("-", "_"), None) if option else None
+    models = {spec.model: spec for spec in specs}
+    if value is None or len(models) < 2:
+        return text
+    without = [name for name, spec in models.items() if is_refused(spec, runner)]
+    with_it = [name for name in models if name not in without]
+    if not with_it or not without:
+        return text
+    typed = option[0] if value is True else f"{option[0]} {value}"
+    problem = text.rpartition(";")[0]
+    return f"{problem}; type rsg --model {','.join(with_it)} {typed}, and rsg --model {','.join(without)}"
+
+# %% ../../nbs/run/06g_campaign.ipynb #f79f2917
 def check_request(request: Request, runner: Runner) -> Request:
     "Return the request with its specs completed, or with the reason why it is refused."
     try:
@@ -162,7 +188,8 @@ def check_request(request: Request, runner: Runner) -> Request:
             raise NotOnThisDevice(finding(**emulated[0])["text"])
         return checked
     except UserError as error:
-        return replace(request, refused=str(error), needs_other_device=isinstance(error, NotOnThisDevice))
+        why = for_some_models(str(error), request.specs, runner)
+        return replace(request, refused=why, needs_other_device=isinstance(error, NotOnThisDevice))
 
 # %% ../../nbs/run/06g_campaign.ipynb #724f1739
 KINDS = dict(cpu="a CPU", accelerator="an accelerator")
