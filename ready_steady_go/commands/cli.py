@@ -8,9 +8,9 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PA
            'TUNED_FIELDS', 'TUNE_HELPS', 'fleet', 'FleetFolder', 'variable_of', 'option_parameter', 'with_options',
            'as_typed', 'panel_of', 'write_panels', 'PanelCommand', 'write_commands', 'short_panel_of', 'PanelGroup',
            'error_text', 'with_variable', 'with_backend', 'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli',
-           'models_cli', 'suite_cli', 'tune_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli', 'check_cli',
-           'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli',
-           'fleet_collect_cli', 'fleet_down_cli']
+           'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli',
+           'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli',
+           'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -138,7 +138,7 @@ class PanelCommand(TyperCommand):
 # %% ../../nbs/commands/09_cli.ipynb #d8f9f199
 COMMAND_PANELS = dict(
     Measuring=("doctor", "models", "suite", "tune"),
-    Results=("report", "compare", "check", "export", "collect", "push", "pull"),
+    Results=("show", "report", "compare", "check", "export", "collect", "push", "pull"),
     Renting=("offers", "fleet", "hand-back"),
 )
 
@@ -375,6 +375,21 @@ def models_cli(
     from ready_steady_go.commands.models import models_command
 
     return models_command(pattern, typed["json"])
+
+# %% ../../nbs/commands/09_cli.ipynb #f917a51a
+@app.command("show")
+@with_options("json")
+def show_cli(
+    sources: Annotated[list[str] | None, typer.Argument(metavar="JOURNAL", help="Default: rsg-results.jsonl. Or a W&B project.")] = None,
+    **typed: Any,
+):
+    """Print the tables of a journal again.
+
+    For example: rsg show night.jsonl
+    """
+    from ready_steady_go.commands.show import show_command
+
+    return show_command(sources or [], typed["json"])
 
 # %% ../../nbs/commands/09_cli.ipynb #2927ec61
 SUITE_FIELDS = ("n_seconds", "device", "out", "fresh", "usd_per_hour", "wandb", "project", "entity", "group", "run_name", "tag",
