@@ -177,7 +177,7 @@ def test_without_transformers_the_error_names_the_package(monkeypatch):
     family._architectures_by_task.cache_clear()
     try:
         for name in "bert-base", "hf:bert-base", "hf:mamba", "hf:org/model":
-            with pytest.raises(UserError, match="pip install 'ready_steady_go") as error: resolve(Spec(model=name))
+            with pytest.raises(UserError, match="pip install 'rsg-bench") as error: resolve(Spec(model=name))
             assert "\n" not in str(error.value)
         assert family.names() == list(family.PUBLISHED_MODELS)
         with pytest.raises(UserError, match="no model 'mamba'"): resolve(Spec(model="mamba"))

@@ -36,7 +36,7 @@ def test_the_wheel_is_whole(built):
     files = (p for p in (ROOT / "ready_steady_go").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     package = {p.relative_to(ROOT).as_posix() for p in files}
     assert package <= names
-    assert not [n for n in names if not n.startswith("ready_steady_go")]
+    assert not [n for n in names if not n.startswith(("ready_steady_go/", "rsg_bench-"))] and "ready_steady_go/py.typed" in names
     assert "rsg = ready_steady_go.commands.cli:main" in entry
     wanted = "License-Expression: Apache-2.0", "Project-URL: Documentation, https://", "Requires-Python: >=3.11"
     assert all(field in metadata for field in wanted)
@@ -96,6 +96,41 @@ def test_workflows_are_careful():
         used = re.findall(r"uses: (\S+)( # v[\d.]+)?", text)
         assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name) and version for name, version in used), path
         assert all("timeout-minutes" in job for job in flow["jobs"].values()), path
+
+
+def step_of(workflow, job, name):
+    "Return the commands of a step in a workflow."
+    steps = yaml.safe_load((ROOT / f".github/workflows/{workflow}.yml").read_text())["jobs"][job]["steps"]
+    return next(step["run"] for step in steps if step.get("name") == name)
+
+
+@pytest.mark.parametrize("file, code", [("rsg_bench-0.1.0-py3-none-any.whl", 0), ("ready_steady_go-0.1.0.tar.gz", 1)])
+def test_only_a_distribution_with_our_name_is_released(tmp_path, file, code):
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / file).touch()
+    script = step_of("release", "build", "The name is ours: ready-steady-go on PyPI is another project")
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code and (file in done.stdout) == bool(code)
+
+
+def test_an_installed_torch_is_kept(built, tmp_path):
+    "In a new environment with the oldest versions that are supported, pip would install nothing but rsg."
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    (packages,) = tmp_path.glob("venv/lib/python*/site-packages")
+    for line in ABOUT["dependencies"]:
+        name, floor = re.match(r"([\w-]+)(?:>=([\d.]+))?", line).groups()
+        folder = packages / f"{name.replace('-', '_')}-{floor or '0.1'}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {floor or '0.1'}\n", encoding="utf-8")
+    (wheel,) = built.glob("*.whl")
+    command = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--dry-run", "--no-index", wheel]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^Would install (.*)$", done.stdout, flags=re.M) == [f"rsg-bench-{version()}"]
+
+
+def version():
+    return re.search(r"^version = (.*)$", (ROOT / "settings.ini").read_text(), flags=re.M)[1]
 
 
 def test_the_whole_suite_has_workers_and_they_have_none(monkeypatch):

@@ -431,7 +431,7 @@ def from_line(
         raise ValueError("not a record")
     schema = row["schema"]
     if type(schema) is int and SCHEMA < schema < LARGEST:
-        raise UserError(f"a record has schema {schema}, this rsg reads up to {SCHEMA}; run pip install --upgrade ready_steady_go")
+        raise UserError(f"a record has schema {schema}, this rsg reads up to {SCHEMA}; run pip install --upgrade rsg-bench")
     for name in YOUNGER_FIELDS:
         row.setdefault(name)  # a line without them is usual; the error below would cost more than the check
     try:

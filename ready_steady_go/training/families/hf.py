@@ -78,7 +78,7 @@ def missing() -> str | None:
     "Return the error if transformers is not installed, else None."
     if importlib.util.find_spec("transformers"):
         return None
-    return "transformers is not installed; run pip install 'ready_steady_go[hf]'"
+    return "transformers is not installed; run pip install 'rsg-bench[hf]'"
 
 
 @cache
