@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -45,6 +46,13 @@ LIGHT += [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--n
 def test_help_and_errors_load_nothing_heavy(args):
     assert loaded(args) == []
     assert loaded(args, ("typer", "torch")) == ["typer"]  # the check can fail
+
+
+def test_a_search_for_models_loads_a_library_only_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "torch" in loaded(["models", "test_resnet"]) and loaded(["models", "test_resnet"]) == []
+    assert re.fullmatch(r"timm:\n  test_resnet +\d+ k\n", rsg("models", "test_resnet").stdout)
+    assert loaded(["models", "resnet5O"]) == []  # no such name
 
 
 WRONG = {

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CGROUP_ROOT', 'PROC', 'THREADS_FOLDER', 'MIN_COUNTED_S', 'read_text', 'cpu_name', 'fp16_emulated',
            'precision_findings', 'cpu_cores', 'ram_bytes', 'oom_kills', 'thread_times', 'cpu_wait_share', 'ask_nvml',
-           'nvidia_driver', 'gpu_count', 'any_gpu_lost', 'Machine', 'os_version', 'describe_machine', 'as_gib',
-           'machine_line']
+           'nvidia_driver', 'gpu_count', 'any_gpu_lost', 'Machine', 'os_version', 'package_version', 'describe_machine',
+           'as_gib', 'machine_line']
 
 # %% ../../nbs/box/03_machine.ipynb #29080c21
 import os
@@ -227,7 +227,7 @@ def _accelerator_facts(torch, device) -> dict:
     )
 
 # %% ../../nbs/box/03_machine.ipynb #afe797ee
-def _package_version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     "Return a package's version without importing it, or None if it is not installed."
     import importlib.metadata  # slow to import, and only a process that trains needs it
 
@@ -259,8 +259,8 @@ def describe_machine(
         cuda_archs=" ".join(torch.cuda.get_arch_list()) or None if device.type == "cuda" else None,
         os_version=os_version(),
         gpus=gpu_count() or None,
-        timm=_package_version("timm"),
-        transformers=_package_version("transformers"),
+        timm=package_version("timm"),
+        transformers=package_version("transformers"),
         cpu=cpu_name(),
         cpu_cores=cpu_cores(),
         ram_bytes=ram_bytes(),
