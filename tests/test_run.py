@@ -45,7 +45,7 @@ def test_a_table_and_a_journal(tmp_path):
         assert r.throughput == pytest.approx(r.n_items / r.duration, rel=1e-5)
         assert sum(n for n, _ in r.windows) == 3 and sum(t for _, t in r.windows) == pytest.approx(r.duration * 1e3, rel=1e-5)
         assert (r.tf32_matmul, r.tf32_conv, r.mfu, r.energy_j, r.plausible) == (False, False, None, None, None)
-    assert "\r" not in done.stderr and "warming up" not in done.stderr  # a pipe gets no progress
+    assert "\r" not in done.stderr  # a pipe gets plain lines only
 
 
 @pytest.mark.parametrize("precision", [p for p in PRECISIONS if p != "tf32"])

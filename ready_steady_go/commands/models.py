@@ -9,7 +9,6 @@ __all__ = ['TIMM_PARAMS', 'LSTM_PARAMS', 'REGISTERED', 'COUNT_LIMIT_S', 'params_
 
 # %% ../../nbs/commands/08a_models.ipynb #00872486
 import fnmatch
-
 import importlib.util
 import json
 import os

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Results', 'in_notebook', 'NotebookScreen', 'as_option', 'benchmark', 'read']
 
-# %% ../../nbs/commands/08z_python.ipynb #a4128405
+# %% ../../nbs/commands/08z_python.ipynb #0daee618
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ..store.journal import DEFAULT_JOURNAL
 from ..store.record import Record
 from ..store.sources import read_sources
 
-# %% ../../nbs/commands/08z_python.ipynb #90e423fa
+# %% ../../nbs/commands/08z_python.ipynb #7c472649
 class Results(Sequence):
     "Records, in the order in which they were made."
 
@@ -55,13 +55,13 @@ class Results(Sequence):
         "Return the tables for a notebook."
         return f"<pre>{escape(repr(self))}</pre>"
 
-# %% ../../nbs/commands/08z_python.ipynb #617692c4
+# %% ../../nbs/commands/08z_python.ipynb #39ad3b2e
 def in_notebook() -> bool:
     "Return True in Jupyter, Colab or another program that shows HTML."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
 
-# %% ../../nbs/commands/08z_python.ipynb #47622b10
+# %% ../../nbs/commands/08z_python.ipynb #8440e681
 @dataclass
 class NotebookScreen(Screen):
     "A screen whose lines are one display of a notebook."
@@ -89,7 +89,7 @@ class NotebookScreen(Screen):
         "Print lines for a log."
         print(*lines, sep="\n", flush=True)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, style: str = "") -> None:
         "Add a note to the display."
         if not self.quiet:
             self.out(f"  {text}")
@@ -97,9 +97,9 @@ class NotebookScreen(Screen):
     def progress(self, text: str) -> None:
         "Show a line until the next output."
         if not self.quiet:
-            self.show(text)
+            self.show(f"{self.timer.clock(time.monotonic())}  {text}".strip())
 
-# %% ../../nbs/commands/08z_python.ipynb #245102e0
+# %% ../../nbs/commands/08z_python.ipynb #40fbb7fc
 def as_option(value: Any) -> Any:
     "Return a value of Python as the text that the command line would have; flags, None and lists of texts are kept."
     if value is None or isinstance(value, bool | str):
@@ -108,7 +108,7 @@ def as_option(value: Any) -> Any:
         return ",".join(map(str, value))
     return str(value)
 
-# %% ../../nbs/commands/08z_python.ipynb #ac860c4e
+# %% ../../nbs/commands/08z_python.ipynb #3b4c2006
 def benchmark(
     model: str | Sequence[str],  # `resnet50`, or several
     bs: str | int | Sequence[int] = "auto",  # batch sizes; `auto` searches for the best
@@ -131,7 +131,7 @@ def benchmark(
         raise KeyboardInterrupt("the benchmark was stopped; the same call continues")
     return Results([r for _, rows in collected.ladders for r in rows])
 
-# %% ../../nbs/commands/08z_python.ipynb #9941ea49
+# %% ../../nbs/commands/08z_python.ipynb #12d8c472
 def read(
     *sources: str,  # journals, or W&B projects as `entity/project`; none: the default journal
 ) -> Results:

@@ -7,22 +7,25 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S'
            'skipped_records', 'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup', 'NothingToMeasure',
            'is_refused', 'for_some_models', 'check_request', 'check_requests', 'cpu_notes', 'Campaign', 'Ladder',
            'begin_ladder', 'try_layout', 'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups',
-           'measure_all', 'refuse', 'measuring', 'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal',
-           'raise_interrupted', 'own_signals', 'terminal_closed', 'drop_output', 'end_interrupted', 'new_runner',
-           'check_start', 'run']
+           'planned_points', 'measure_all', 'refuse', 'measuring', 'carry_out', 'Interrupted', 'handle_signals',
+           'ignore_signal', 'raise_interrupted', 'own_signals', 'terminal_closed', 'drop_output', 'command_to_continue',
+           'end_interrupted', 'new_runner', 'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
 import importlib.util
 import os
 import re
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from ..box.expected import Expected, parse_expected, unexpected
 from ..box.machine import Machine, nvidia_driver, precision_findings
@@ -201,13 +204,14 @@ def check_requests(
     progress: Callable[[str], None] = lambda text: None,  # shows a line for a moment
 ) -> dict[int, Request]:  # by position in `requests`
     "Return the checked requests for this kind of device. Raise a `UserError` if all are refused."
+    progress("importing torch and the libraries of the models")
     runner.check([])  # a missing device is no fault of a request
     kind = "cpu" if runner.machine.device == "cpu" else "accelerator"
     wanted = {i: request for i, request in enumerate(requests) if request.on in (None, kind)}
     checked: dict[int, Request] = {}
     for i, request in wanted.items():
         if len(requests) > 1:
-            progress(f"ready   checking run {len(checked) + 1} of {len(wanted)}")
+            progress(f"checking run {len(checked) + 1} of {len(wanted)}")
         checked[i] = check_request(request, runner)
     if not checked:
         raise NothingToMeasure(f"it has no run for {KINDS[kind]}; use --device to name another device")
@@ -401,6 +405,11 @@ def time_groups(
         yield SharedTime(begins + ladders[0][1].budget_s, len(ladders)), ladders
 
 # %% ../../nbs/run/06g_campaign.ipynb #9a6b89d8
+def planned_points(ladder: Ladder) -> int | None:
+    "Return the number of points of a table, or None if a search decides."
+    return len(ladder.rows) + len(ladder.search.left) if isinstance(ladder.search, FixedSizes) else None
+
+
 def measure_all(campaign: Campaign, requests: dict[int, Request], began: float, collected: Collected) -> None:
     "Measure all ladders, each with its own table."
     collected.planned = sum(len(request.specs) for request in requests.values())
@@ -411,6 +420,7 @@ def measure_all(campaign: Campaign, requests: dict[int, Request], began: float, 
             collected.ladders.append((i, ladder.rows))
             number = f"{len(collected.ladders)} of {collected.planned}: "
             campaign.screen.begin(spec, ladder.rows, number if len(requests) > 1 else "")
+            campaign.screen.timer.begin(began, time_left.ends, planned_points(ladder))
             if share_s > 0 or first:
                 records = ladder_records(campaign, ladder, share_s)
             else:
@@ -516,11 +526,19 @@ def drop_output() -> None:
         os.dup2(nowhere, fd)
     os.close(nowhere)
 
+# %% ../../nbs/run/06g_campaign.ipynb #80f24e72
+def command_to_continue(args: list[str]) -> str:
+    "Return the command that continues this run: the same one, without `--fresh`. A call from Python has none."
+    if Path(args[0]).stem not in ("rsg", "__main__"):
+        return "make the same call again"
+    return " ".join(["rsg", *(shlex.quote(arg) for arg in args[1:] if arg != "--fresh")])
 
+# %% ../../nbs/run/06g_campaign.ipynb #5338d2db
 def end_interrupted(screen: Screen, signum: int) -> int:
     "Show the results so far, if there is still a terminal or a pipe, and return the exit code."
     try:
         screen.end()
+        screen.note(f"interrupted; what was measured is kept; to continue: {command_to_continue(sys.argv)}")
     except OSError:
         drop_output()
     return 128 + signum

@@ -171,7 +171,7 @@ def measure_probe(tuner: Tuner, spec: Spec, tune_id: str) -> Record:  # not yet 
 def compared_with_base(tuner: Tuner, record: Record, spec: Spec) -> Record:
     "Return the record with its differences from FP32; a failed one if they are too large."
     runner, screen = tuner.campaign.runner, tuner.campaign.screen
-    screen.progress(f"ready   comparing the first steps with FP32: {spec}")
+    screen.progress(f"comparing the first steps with FP32: {spec}")
     (whole,) = runner.check([replace(spec, bs=None)])
     why, found = ask_agreement(runner, tuner.base, whole)
     record = replace(record, agreement=found or None)
@@ -368,7 +368,7 @@ def tune(tuner: Tuner) -> Answer:
     winner, steps = sized_winner(tuner, race, probes, base_bs, bs)
     name = config_name(axes, race.best) + " + checkpointing" * winner.checkpointing
     compiled = max((r.compile_s or 0.0 for r in probes.get(race.best, [])), default=0.0) or None
-    screen.progress("ready   confirming winner and plain FP32 in turns")
+    screen.progress("confirming winner and plain FP32 in turns")
     bases, winners, gain = confirm(tuner, replace(tuner.base, bs=base_bs), winner, tune_id)
     answer = Answer(median_record(bases), median_record(winners), gain, steps, name, compiled, compile_gain_of(race))
     return keep_answer(tuner, answer, winners[-1])
