@@ -1,5 +1,6 @@
 "The pages say what is: each command in them parses, each finding and outcome has its remedy, and what can run here runs."
 
+import json
 import re
 import shlex
 import subprocess
@@ -18,7 +19,7 @@ from ready_steady_go.commands import cli  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
 # Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
-ELSEWHERE = ("git clone", "cd", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash")
+ELSEWHERE = ("git clone", "cd", "pipx", "uvx", "rm", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash")
 
 
 def blocks(page, language):
@@ -144,6 +145,19 @@ def test_the_reference_is_what_help_prints():
     page = site_reference.command_reference()
     for name in site_reference.commands(): assert f"## rsg {name}\n\n```text\nUsage: rsg {name} " in page
     assert page.startswith("## rsg\n\n```text\nUsage: rsg [OPTIONS]") and "--n-seconds TIME" in page
+
+
+def test_the_notebook_for_colab_uses_what_exists():
+    "It cannot run here: it installs from the network. Its commands parse, and its names are public."
+    import ready_steady_go
+
+    cells = [cell["source"] for cell in json.loads((ROOT / "docs/colab.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
+    code = ["".join(cell) for cell in cells]
+    for line in (line for cell in code for line in cell.splitlines() if line.startswith("!rsg ")): accepted(shlex.split(line)[1:])
+    names = set(", ".join(re.findall(r"^from ready_steady_go import (.*)$", "\n".join(code), flags=re.M)).split(", "))
+    assert names and names <= set(ready_steady_go.__all__)
+    for cell in code:
+        if not cell.startswith("!"): compile(cell, "colab", "exec")
 
 
 def test_pictures_are_of_the_pages():

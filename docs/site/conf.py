@@ -24,6 +24,7 @@ html_theme = "furo"
 html_title = project
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = "_static/scorer.js"
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sourcelink = False
