@@ -19,7 +19,9 @@ from ready_steady_go.commands import cli  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
 # Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
-ELSEWHERE = ("git clone", "cd", "pipx", "uvx", "rm", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash")
+ELSEWHERE = (
+    "git clone", "cd", "pipx", "uvx", "rm", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash",
+)  # fmt: skip
 
 
 def blocks(page, language):
@@ -153,7 +155,8 @@ def test_the_notebook_for_colab_uses_what_exists():
 
     cells = [cell["source"] for cell in json.loads((ROOT / "docs/colab.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
     code = ["".join(cell) for cell in cells]
-    for line in (line for cell in code for line in cell.splitlines() if line.startswith("!rsg ")): accepted(shlex.split(line)[1:])
+    for line in "\n".join(code).splitlines():
+        if line.startswith("!rsg "): accepted(shlex.split(line)[1:])
     names = set(", ".join(re.findall(r"^from ready_steady_go import (.*)$", "\n".join(code), flags=re.M)).split(", "))
     assert names and names <= set(ready_steady_go.__all__)
     for cell in code:
