@@ -20,7 +20,8 @@ from ready_steady_go.commands import cli  # noqa: E402
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/site").rglob("*.md"))]
 # Their words are checked by nobody here: they need a rented box, a network, an account or an engine for containers.
 ELSEWHERE = (
-    "git clone", "cd", "pipx", "uvx", "rm", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".", "bash",
+    "git clone", "cd", "pipx", "uvx", "rm", "scp", "ssh", "tmux", "vastai", "runpodctl", "docker", "wandb login", "python3 -m venv", ".",
+    "bash",
 )  # fmt: skip
 
 

@@ -44,7 +44,8 @@ def tmux(*args):
 def screens(command, columns, lines, every_s):
     "Yield (seconds, screen with colours) while a command runs in a terminal, and its last screen."
     with tempfile.TemporaryDirectory() as folder:
-        shell = f"cd {folder}; PATH={Path(sys.executable).parent}:$PATH PS1= COLORTERM= ; clear; {command}; tmux -L rsg-pictures wait-for -S done; sleep 5"
+        ends = "tmux -L rsg-pictures wait-for -S done; sleep 5"
+        shell = f"cd {folder}; PATH={Path(sys.executable).parent}:$PATH; clear; {command}; {ends}"
         tmux("new-session", "-d", "-s", "shot", "-x", str(columns), "-y", str(lines), "bash", "--norc", "-c", shell)
         waiting = subprocess.Popen(["tmux", "-L", "rsg-pictures", "wait-for", "done"])
         began = time.monotonic()
