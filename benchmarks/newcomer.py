@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ("--model", "resnet18", "--size", "64", "--bs", "8,16", "--n-seconds", "2", "--wandb", "off")
-CALL = "from ready_steady_go import benchmark; r = benchmark('resnet18', size=64, bs=32, n_seconds=2, wandb='off'{}); print(r.best[0].throughput)"
+CALL = "from ready_steady_go import benchmark; print(benchmark('resnet18', size=64, bs=32, n_seconds=2, wandb='off'{}))"
 
 
 def size_of(folder):
