@@ -54,7 +54,7 @@ def accepted(args):
     if args == ["--install-completion"]:  # would be done while it is parsed
         assert any(args[0] in p.opts for p in group.params)
         return
-    if args == ["--help"]: return
+    if args in (["--help"], ["--help-all"]): return
     with group.make_context("rsg", list(args)) as context:
         rest = [*getattr(context, "_protected_args", []), *context.args]
         if rest and rest[-1] != "--help":
