@@ -112,7 +112,8 @@ def shares(events):
 
 def part_help(turns):
     "`rsg --help`, `import ready_steady_go` and `rsg models` beside the import of timm."
-    subprocess.run([sys.executable, "-m", "ready_steady_go", "models", "resnet50"], stdout=subprocess.DEVNULL, check=True)
+    for _ in range(3):  # a slow machine counts a part of them each time
+        subprocess.run([sys.executable, "-m", "ready_steady_go", "models", "resnet50"], stdout=subprocess.DEVNULL, check=True)
     commands = dict(
         rsg_help=[sys.executable, "-m", "ready_steady_go", "--help"],
         import_timm=[sys.executable, "-c", "import timm"],

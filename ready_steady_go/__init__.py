@@ -8,8 +8,7 @@ _PLACES = {
 }
 __all__ = [*_PLACES]
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers take it for True; importing typing would take as long as everything else here
 if TYPE_CHECKING:
     from .commands.python import Results, benchmark, read
     from .commands.tune import tune_model as tune
