@@ -95,7 +95,11 @@ class Toy:
 
     def child(self):
         "Return the id of the process that measures, or None before it is started."
-        return next((pid for pid in self.processes() if os.getsid(pid) == pid and os.getpgid(pid) != os.getpgid(self.process.pid)), None)
+        for pid in self.processes():
+            try:
+                if os.getsid(pid) == pid and os.getpgid(pid) != os.getpgid(self.process.pid): return pid
+            except ProcessLookupError: continue  # it has just ended
+        return None
 
     def end(self):
         "Return exit code, stderr and the records, when no process is left."
