@@ -125,7 +125,7 @@ LATER = {
     "tf32": (["--model", "test_resnet", "--tf32", "--device", "cpu"], "use --fp32"),
     "one of two models": (
         ["--model", "lstm,test_resnet", "--size", "64", "--device", "cpu"],
-        "--size: lstm:lstm does not use it; type rsg --model test_resnet --size 64, and rsg --model lstm",
+        "--size: lstm:lstm does not use it; run --model test_resnet --size 64 and --model lstm one after the other",
     ),
     "device": (["--model", "test_resnet", "--device", "cuda:99"], "--device cuda:99"),
 }

@@ -70,7 +70,7 @@ def test_without_offers_the_recorded_prices_are_used_and_dated(fake, capsys, tex
     (fake / "offers").write_text(text, encoding="utf-8")
     assert rsg("offers", "--model", "resnet50", "--fp16", "night.jsonl") == 0
     said = capsys.readouterr().out
-    assert said.count("2026-11-09") == 3 and "  VAST_API_KEY is not set; dstack " in said
+    assert said.count("2026-11-09") == 3 and "  vast.ai cannot be asked: VAST_API_KEY is not set; dstack " in said
     assert "no prices of now, so the recorded ones are used" in said
     assert rows(said)[0][-3] == "H100"  # all cost the same
 

@@ -29,7 +29,7 @@ THEMES = dict(light=LIGHT, dark=DIMMED_MONOKAI)
 RUN = "rsg lstm:classifier --seq-len 32 --device cpu --budget 40 --wandb off"
 # picture: command, columns, lines, theme
 SHOTS = {
-    "help-dark": ("rsg --help", 80, 52, "dark"), "help-light": ("rsg --help", 120, 45, "light"),
+    "help-dark": ("rsg --help", 80, 52, "dark"), "help-light": ("rsg --help", 120, 52, "light"),
     "error-dark": ("rsg --model resnet5O --fp16", 80, 4, "dark"), "error-light": ("rsg --model resnet50 --bs 64-8", 120, 4, "light"),
     "run-dark": (RUN, 80, 22, "dark"), "run-light": (RUN, 120, 20, "light"),
 }  # fmt: skip

@@ -6,12 +6,12 @@
 __all__ = ['BOOT_ID', 'CEILING_S', 'MAX_TRIES', 'ceilings_file', 'boot_id', 'once_per_boot']
 
 # %% ../../nbs/box/03e_ceiling.ipynb #69a1d3f2
-import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from .kept import kept_file, read_kept, write_kept
 
 # %% ../../nbs/box/03e_ceiling.ipynb #b880ee2e
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux writes a new one at each start
@@ -20,7 +20,7 @@ CEILING_S = 1.5  # for each precision, seconds
 
 def ceilings_file() -> Path:
     "Return the path of the file that keeps ceilings."
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ready_steady_go" / "ceilings.json"
+    return kept_file("ceilings.json")
 
 
 def boot_id(path: Path = BOOT_ID) -> str | None:
@@ -30,30 +30,10 @@ def boot_id(path: Path = BOOT_ID) -> str | None:
     except OSError:
         return None
 
-# %% ../../nbs/box/03e_ceiling.ipynb #9e4060ba
-def _read_ceilings(path: Path) -> dict:
-    "Return the ceilings in the file, or an empty dict if it cannot be read."
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _write_ceilings(path: Path, known: dict) -> None:
-    "Write the file in one step, if the system allows it."
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(known), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        pass
-
 # %% ../../nbs/box/03e_ceiling.ipynb #64d375cb
 def _of_this_boot(path: Path, this_boot: str | None) -> dict:
     "Return the ceilings in the file if they were measured since `this_boot`, else an empty collection."
-    known = _read_ceilings(path)
+    known = read_kept(path)
     return known if this_boot and known.get("boot") == this_boot else dict(boot=this_boot)
 
 
@@ -62,7 +42,7 @@ def _keep(path: Path, this_boot: str | None, name: str, value: float | None) -> 
     if this_boot:
         # read again: another process may have added a ceiling in the meantime
         known = _of_this_boot(path, this_boot) | {name: value}
-        _write_ceilings(path, {key: kept for key, kept in known.items() if kept is not None})
+        write_kept(path, {key: kept for key, kept in known.items() if kept is not None})
 
 # %% ../../nbs/box/03e_ceiling.ipynb #03bdb45e
 MAX_TRIES = 2

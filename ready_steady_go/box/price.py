@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['MAX_USD_PER_HOUR', 'MAX_FACT_LENGTH', 'POD_TYPES', 'PROVIDERS', 'SECRET_VARIABLES', 'PROC1', 'ETC', 'SAFE_URL',
            'MAX_ANSWER_BYTES', 'KEY_REFUSED', 'POD_QUERY', 'Price', 'plausible_price', 'read_vast', 'read_runpod',
-           'Provider', 'box_variables', 'provider_of', 'NoPrice', 'record_url', 'opener_without_redirects',
-           'read_answer', 'failure_text', 'parse_answer', 'graphql_url', 'box_key', 'find_price', 'usd_per_msample']
+           'Provider', 'box_variables', 'provider_of', 'NoPrice', 'interface_url', 'record_url',
+           'opener_without_redirects', 'read_answer', 'failure_text', 'parse_answer', 'graphql_url', 'box_key',
+           'find_price', 'usd_per_msample']
 
 # %% ../../nbs/box/03b_price.ipynb #495a328b
 import json
@@ -168,14 +169,19 @@ class NoPrice(Exception):
     "The reason why a provider gave no price, in our words: a library's message may quote the key."
 
 
+def interface_url(provider: Provider, variables: Mapping[str, str]) -> str:
+    "Return the address of a provider's interface. Raise `NoPrice` if the key would travel unencrypted."
+    base = variables.get(provider.url_in, provider.url).rstrip("/")
+    if not re.match(SAFE_URL, base):
+        raise NoPrice(f"needs an https address: change {provider.url_in}")
+    return base
+
+
 def record_url(provider: Provider, variables: Mapping[str, str]) -> str:
     "Return the address of this box's record. Raise `NoPrice` if the key would travel unencrypted."
     from urllib.parse import quote
 
-    base = variables.get(provider.url_in, provider.url).rstrip("/")
-    if not re.match(SAFE_URL, base):
-        raise NoPrice(f"needs an https address: change {provider.url_in}")
-    return base + provider.path.format(quote(variables[provider.id_in], safe=""))
+    return interface_url(provider, variables) + provider.path.format(quote(variables[provider.id_in], safe=""))
 
 # %% ../../nbs/box/03b_price.ipynb #473d19f4
 def opener_without_redirects(

@@ -115,11 +115,11 @@ def panel_of(param) -> str:
     return getattr(param, "rich_help_panel", None) or OTHER_PANEL
 
 # %% ../../nbs/commands/09_cli.ipynb #5de8a90b
-def write_panels(command, context, formatter, panel_of: Callable[[Any], str | None] = panel_of) -> None:
+def write_panels(command, context, formatter, heading_of: Callable[[Any], str | None] = panel_of) -> None:
     "Write the arguments and options of a command, each list under its heading; without one an option is left out."
     panels: dict[str, list] = {}
     for param in command.get_params(context):
-        heading, record = panel_of(param), param.get_help_record(context)
+        heading, record = heading_of(param), param.get_help_record(context)
         if heading is not None and record is not None:
             variable = f" [{param.envvar}]" if context.meta.get(ALL_OPTIONS) and param.envvar else ""
             panels.setdefault(heading, []).append((record[0], record[1] + variable))

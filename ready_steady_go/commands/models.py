@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['TIMM_PARAMS', 'LSTM_PARAMS', 'REGISTERED', 'COUNT_LIMIT_S', 'params_text', 'ModelName', 'well_known_models',
            'timm_names', 'names_of', 'model_option', 'find_models', 'count_params', 'counts_file', 'installed_versions',
-           'read_counts', 'keep_counts', 'with_params', 'no_match', 'model_lines', 'models_command']
+           'read_counts', 'with_params', 'no_match', 'model_lines', 'models_command']
 
 # %% ../../nbs/commands/08a_models.ipynb #00872486
 import fnmatch
 import importlib.util
 import json
-import os
 import re
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
+from ..box.kept import kept_file, read_kept, write_kept
 from ..box.machine import package_version
 from ..spec.errors import UserError, did_you_mean
 from ..spec.spec import Spec
@@ -126,7 +126,7 @@ def count_params(
 # %% ../../nbs/commands/08a_models.ipynb #98d6524f
 def counts_file() -> Path:
     "Return the path of the file with the counted parameters."
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ready_steady_go" / "models.json"
+    return kept_file("models.json")
 
 
 def installed_versions() -> str:
@@ -137,22 +137,8 @@ def installed_versions() -> str:
 # %% ../../nbs/commands/08a_models.ipynb #574beca9
 def read_counts(path: Path, versions: str) -> dict[str, int | None]:  # None: the model cannot be counted
     "Return the counts that were made with these versions; none if the file cannot be read."
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))[versions]
-        return {name: n for name, n in known.items() if n is None or type(n) is int}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def keep_counts(path: Path, versions: str, counts: dict[str, int | None]) -> None:
-    "Write the file in one step, if the system allows it. Counts of other versions are dropped."
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(json.dumps({versions: counts}), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        return
+    known = read_kept(path).get(versions)
+    return {name: n for name, n in known.items() if n is None or type(n) is int} if isinstance(known, dict) else {}
 
 # %% ../../nbs/commands/08a_models.ipynb #6dab0185
 def with_params(
@@ -168,7 +154,7 @@ def with_params(
         if model.name not in known and time.monotonic() < until:
             new[model.name] = count_params(model.name)
     if new:
-        keep_counts(path, versions, known | new)
+        write_kept(path, {versions: known | new})  # counts of other versions are dropped
     return [ModelName(m.family, m.name, (known | new).get(m.name)) for m in models]
 
 # %% ../../nbs/commands/08a_models.ipynb #099830c5

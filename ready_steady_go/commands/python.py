@@ -41,7 +41,7 @@ class Results(Sequence):
         return [best for rows in table_groups(self.records).values() if (best := best_record(rows)) is not None]
 
     def df(self):
-        "Return a pandas DataFrame with a row for each record and a column for each field."
+        "Return a pandas DataFrame with a row for each record, as in the report's table."
         from ready_steady_go.report.table import table_of  # late: pandas takes a second
 
         return table_of(self.records)

@@ -190,8 +190,6 @@ def tune_command_line(
     options, screen = request.options, Screen(as_json=request.options.json, quiet=request.options.quiet)
     code, answer = run_tuning(request, limits, screen, began, check_family if path else lambda base: None)
     if answer is None:
-        if code > 128:
-            screen.note("interrupted; the same command goes on")
         return code
     screen.out(*([answer_json(answer)] if options.json else answer_lines(answer)))
     if path is not None:

@@ -165,19 +165,19 @@ def is_refused(spec: Spec, runner: Runner) -> bool:
 
 
 def for_some_models(text: str, specs: list[Spec], runner: Runner) -> str:
-    "Return the error about an option; if only some of several models refuse it, with their names and with two commands in its place."
+    "Return the error about an option; if only some of several models refuse it, with the commands to type instead."
     option = re.match(r"--[a-z-]+", text)
-    value = getattr(specs[0], option[0][2:].replace("-", "_"), None) if option else None
+    field = option[0][2:].replace("-", "_") if option else ""
+    values = dict.fromkeys(str(getattr(spec, field)) for spec in specs if getattr(spec, field, None) is not None)
     models = {spec.model: spec for spec in specs}
-    if value is None or len(models) < 2:
+    if not values or len(models) < 2:
         return text
     without = [name for name, spec in models.items() if is_refused(spec, runner)]
     with_it = [name for name in models if name not in without]
     if not with_it or not without:
         return text
-    typed = option[0] if value is True else f"{option[0]} {value}"
-    problem = text.rpartition(";")[0]
-    return f"{problem}; type rsg --model {','.join(with_it)} {typed}, and rsg --model {','.join(without)}"
+    typed = option[0] if [*values] == ["True"] else f"{option[0]} {','.join(values)}"
+    return f"{text.rpartition(';')[0]}; run --model {','.join(with_it)} {typed} and --model {','.join(without)} one after the other"
 
 # %% ../../nbs/run/06g_campaign.ipynb #f79f2917
 def check_request(request: Request, runner: Runner) -> Request:

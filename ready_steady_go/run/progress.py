@@ -15,7 +15,7 @@ from ..store.record import plus_minus
 # %% ../../nbs/run/06ec_progress.ipynb #7b2f28fa
 PHASES = dict(
     ready="building the model", compile="compiling", steady="warming up", go="timing", passes="taking a step apart",
-    alone="each device by itself", reduce="an all-reduce", agree="comparing its first steps with FP32",
+    alone="each device by itself", reduce="an all-reduce",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TABLE_WIDTH', 'TABLE_HEAD', 'COST_HEAD', 'BEST_MARK', 'as_ms', 'dollars', 'tokens', 'outcome_text', 'remark',
            'table_row', 'best_record', 'best_line', 'scaling_text', 'step_parts', 'details', 'soak_line', 'trial_lines',
-           'finding_note', 'notes_of', 'Screen']
+           'closing_lines', 'finding_note', 'notes_of', 'Screen']
 
 # %% ../../nbs/run/06f_screen.ipynb #00f6c6b3
 import math
@@ -175,6 +175,15 @@ def trial_lines(
     trials = [r for r in records if r.search == LAYOUT and r.bs == best.bs]
     return [layout_line(best, r) if r.ok else f"  channels_last: {outcome_text(r.outcome)} at batch size {r.bs}" for r in trials]
 
+# %% ../../nbs/run/06f_screen.ipynb #789f962b
+def closing_lines(
+    records: list[Record],  # of one ladder
+) -> list[str]:
+    "Return the best point with its details, the other layout and the soaks."
+    best = best_record(records)
+    lines = [best_line(best), *details(best), *trial_lines(records, best)] if best else []
+    return lines + [soak_line(r) for r in records if r.search == "soak"]
+
 # %% ../../nbs/run/06f_screen.ipynb #ed4cd1da
 def finding_note(records: list[Record], best: Record | None, code: str) -> str:
     "Return the sentence of a finding, for all records that have it."
@@ -257,8 +266,8 @@ class Screen:
             if is_best and before is not None:
                 self._unmark(before)
             row = table_row(r, best)
-            mark = styled(BEST_MARK + row[1:], "bold", sys.stdout) if is_best else styled(row, "red", sys.stdout) if r.failed else row
-            self.out(mark)
+            style = "bold" if is_best else "red" if r.failed else ""
+            self.out(styled(BEST_MARK + row[1:] if is_best else row, style, sys.stdout))
 
     def _unmark(self, r: Record) -> None:
         "Remove the mark from a row above the new one, if it is still on the screen."
@@ -279,11 +288,8 @@ class Screen:
         why: str = "",  # why there is no further point
     ) -> None:
         "End a table: the best point, soaks, notes, and why it stopped."
-        best = best_record(self.rows)
-        lines = [best_line(best), *details(best), *trial_lines(self.rows, best)] if best else []
-        lines += [soak_line(r) for r in self.rows if r.search == "soak"]
         if not self.as_json:
-            self.out(*lines)
+            self.out(*closing_lines(self.rows))
         for text in notes_of(self.rows):
             self.note(text, "yellow")
         if not self.as_json:
@@ -344,4 +350,4 @@ class Screen:
             return
         width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10**6
         lines = textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ")
-        print(styled(lines, style, sys.stderr) if style else lines, file=sys.stderr, flush=True)
+        print(styled(lines, style, sys.stderr), file=sys.stderr, flush=True)

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from ..box.hand_back import NotHandedBack, hand_back, rented_box
+from ..box.kept import kept_file
 from ..spec.errors import UserError
 from ..store.outside import only_here
 
 # %% ../../nbs/run/06o_watchdog.ipynb #29ebe798
 def deadline_file() -> Path:
     "Return the file of this box's deadline. Its log has the same name."
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ready_steady_go" / "hand-back.json"
+    return kept_file("hand-back.json")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 # %% ../../nbs/spec/00f_color.ipynb #a752228a
-STYLES = dict(bold=1, dim=2, red=31, green=32, yellow=33)  # codes of ECMA-48, "select graphic rendition"
+STYLES = dict(bold=1, red=31, yellow=33)  # codes of ECMA-48, "select graphic rendition"
 
 
 def wants_color(
@@ -30,5 +30,5 @@ def has_color(stream: TextIO, env: Mapping[str, str] = os.environ) -> bool:
 
 
 def styled(text: str, style: str, stream: TextIO, env: Mapping[str, str] = os.environ) -> str:
-    "Return a text for a stream in one of `STYLES`, or as it is if the stream has no colour."
-    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if has_color(stream, env) else text
+    "Return a text for a stream in one of `STYLES`; as it is without a style, or if the stream has no colour."
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if style and has_color(stream, env) else text
