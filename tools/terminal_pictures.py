@@ -26,7 +26,7 @@ LIGHT = TerminalTheme(
     [(36, 41, 47), (190, 30, 45), (17, 99, 41), (130, 80, 0), (9, 105, 218), (130, 80, 223), (27, 124, 131), (110, 119, 129)],
 )  # fmt: skip
 THEMES = dict(light=LIGHT, dark=DIMMED_MONOKAI)
-RUN = "rsg lstm:classifier --seq-len 32 --device cpu --budget 40 --wandb off"
+RUN = "rsg lstm:classifier --seq-len 8 --hid-dim 32 --device cpu --wandb off"
 # picture: command, columns, lines, theme
 SHOTS = {
     "help-dark": ("rsg --help", 80, 52, "dark"), "help-light": ("rsg --help", 120, 52, "light"),
@@ -90,11 +90,18 @@ def shorten(frames):
     return [(second / speed, screen) for second, screen in kept]
 
 
-def record(tries=20):
+def is_steady(screen):
+    "Return True if the last screen of a run has a best point that is confirmed and steady."
+    text = re.sub(r"\x1b\[[0-9;]*m", "", screen)
+    best = next((line for line in text.splitlines() if re.match(r"\* +\d+ ", line)), "probe")
+    return not any(word in best for word in ("probe", "refine", "unsteady"))
+
+
+def record(tries=6):
     "Write the film of the first run whose best point is steady; exit if none of `tries` runs is."
     for _ in range(tries):
         frames = list(screens(RUN, 80, 22, FRAME_S))
-        if "unsteady" not in frames[-1][1] and "\n* " in re.sub(r"\x1b\[[0-9;]*m", "", frames[-1][1]): break
+        if is_steady(frames[-1][1]): break
     else: sys.exit("no run was steady; try again on a quiet machine")
     (PICTURES / "run.svg").write_text(film_of(shorten(frames), RUN, 80), encoding="utf-8")
     print("docs/site/pictures/run.svg")
