@@ -188,7 +188,7 @@ def test_ten_thousand_runs(server, tmp_path, capsys):
     server.put("toy", "many", run["id"], summary=run["summary"])
     assert pull_command("toy/many", str(tmp_path / "j")) == 0
     assert len(Journal(tmp_path / "j").read()) == 10_001 and server.requests.count("Runs") == 10_001 // wandb_client.PAGE_RUNS + 1
-    assert capsys.readouterr().out == f"10001 records in {tmp_path / 'j'}\n"
+    assert capsys.readouterr().out == f"10,001 records in {tmp_path / 'j'}\n"
 
 
 ORIGINALS_STEPS = """
