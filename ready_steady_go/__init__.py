@@ -3,7 +3,7 @@ __version__ = "0.1.0"
 # The public names, and where each of them is. They are imported when they are first used, so `import ready_steady_go` loads nothing heavy.
 _PLACES = {
     "benchmark": ("commands.python", "benchmark"), "read": ("commands.python", "read"), "Results": ("commands.python", "Results"),
-    "tune": ("commands.tune", "tune_model"), "Record": ("store.record", "Record"), "Spec": ("spec.spec", "Spec"),
+    "tune": ("commands.tune", "tune_model"), "quality": ("commands.quality", "compare_quality"), "Record": ("store.record", "Record"), "Spec": ("spec.spec", "Spec"),
     "UserError": ("spec.errors", "UserError"), "Workload": ("training.workload", "Workload"),
 }
 __all__ = [*_PLACES]
@@ -11,6 +11,7 @@ __all__ = [*_PLACES]
 TYPE_CHECKING = False  # type checkers take it for True; importing typing would take as long as everything else here
 if TYPE_CHECKING:
     from .commands.python import Results, benchmark, read
+    from .commands.quality import compare_quality as quality
     from .commands.tune import tune_model as tune
     from .spec.errors import UserError
     from .spec.spec import Spec

@@ -110,4 +110,4 @@ def test_the_examples_of_the_page_are_requests(monkeypatch):
     assert [[spec.model for spec in request.specs] for request in asked] == [
         ["resnet50"], ["resnet50", "vit_base_patch16_224"], ["bert-base"], ["resnet50"]
     ]  # fmt: skip
-    assert asked[2].options.bs == [8, 16, 32] and asked[3].specs[0].mode == "infer" and len(blocks) == 5
+    assert asked[2].options.bs == [8, 16, 32] and asked[3].specs[0].mode == "infer" and len(blocks) == 6

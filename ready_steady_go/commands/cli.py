@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PANEL', 'OTHER_PANEL', 'ALL_OPTIONS', 'HIDDEN',
            'COMMAND_PANELS', 'USAGE_REMEDIES', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS',
-           'TUNED_FIELDS', 'TUNE_HELPS', 'fleet', 'FleetFolder', 'variable_of', 'option_parameter', 'with_options',
-           'as_typed', 'panel_of', 'write_panels', 'PanelCommand', 'write_commands', 'short_panel_of', 'PanelGroup',
-           'error_text', 'with_variable', 'with_backend', 'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli',
-           'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli',
-           'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli',
-           'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
+           'TUNED_FIELDS', 'TUNE_HELPS', 'TRAINED_FIELDS', 'QUALITY_HELPS', 'fleet', 'FleetFolder', 'variable_of',
+           'option_parameter', 'with_options', 'as_typed', 'panel_of', 'write_panels', 'PanelCommand', 'write_commands',
+           'short_panel_of', 'PanelGroup', 'error_text', 'with_variable', 'with_backend', 'accept_all_text',
+           'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'quality_cli',
+           'push_cli', 'pull_cli', 'report_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli',
+           'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli',
+           'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -137,7 +138,7 @@ class PanelCommand(TyperCommand):
 
 # %% ../../nbs/commands/09_cli.ipynb #d8f9f199
 COMMAND_PANELS = dict(
-    Measuring=("doctor", "models", "suite", "tune"),
+    Measuring=("doctor", "models", "suite", "tune", "quality"),
     Results=("show", "report", "compare", "check", "export", "collect", "push", "pull"),
     Renting=("offers", "fleet", "hand-back"),
 )
@@ -317,7 +318,7 @@ def rsg(
     ] = False,
     **typed: Any,
 ):
-    """Measure how many samples per second this machine trains, at its best batch size.
+    """Measure how many samples a second this machine trains, at its best.
 
     For example: rsg --model resnet50 --fp16
     """
@@ -448,6 +449,44 @@ def tune_cli(
 
     return tune_command_line(as_typed(typed), precision, memory, script, time.monotonic())
 
+# %% ../../nbs/commands/09_cli.ipynb #21e64191
+TRAINED_FIELDS = ("tf32", "fp16", "bf16", "compile", "cell", "layers", "emb_dim", "hid_dim")
+QUALITY_HELPS = dict(
+    model="cnn, tiny-bert, or a classifier that rsg models lists. Default: cnn.", bs="The batch size. Default: 64.",
+    out="A JSON line for each training, appended. Default: rsg-quality.jsonl.", fresh="Train again what the log already has.",
+    fp32="FP32 a second time: the difference must be exactly 0.",
+    size="Image size. Default: 32.", seq_len="Tokens in a sample. Default: 16.",
+    optimizer="Default: adamw.", lr="Highest learning rate. Default: 0.001; for tiny-bert, 0.002.",
+)  # fmt: skip
+
+# %% ../../nbs/commands/09_cli.ipynb #48268e34
+@app.command("quality", cls=PanelCommand)
+@with_options(*TRAINED_FIELDS, "device", "json", "quiet", **QUALITY_HELPS)
+def quality_cli(
+    margin: Annotated[str | None, typer.Option("--margin", metavar="SHARE", help="A smaller difference is SAME. Default: 1%.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="N", help="Pairs in any case; more if they leave a doubt, at most 32. Default: 8.")
+    ] = None,
+    epochs: Annotated[str | None, typer.Option("--epochs", metavar="N", help="Passes over the training set. Default: 4.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="digits or teacher. Default: digits for images, else teacher.")
+    ] = None,
+    **typed: Any,
+):
+    """Train in FP32 and other precisions: SAME, WORSE, BETTER or UNSURE.
+
+    Each seed trains once in FP32 and once in each of the others, with the same first weights and the same order of samples. Seeds are
+    added until the interval of the difference is narrower than the margin. Without a precision, BF16 is compared. After an
+    interruption, the same command continues.
+
+    Exit code 1: one is WORSE, or cannot be trained.
+
+    For example: rsg quality --model tiny-bert --bf16 --fp16
+    """
+    from ready_steady_go.commands.quality import quality_command_line
+
+    return quality_command_line(as_typed(typed), margin, seeds, epochs, data, time.monotonic())
+
 # %% ../../nbs/commands/09_cli.ipynb #c24cbf1c
 @app.command("push")
 @with_options("project", "entity", "group", "run_name", "tag", "quiet")
@@ -488,7 +527,7 @@ def pull_cli(
 @app.command("report")
 @with_options("quiet")
 def report_cli(
-    journals: Annotated[list[str] | None, typer.Argument(metavar="JOURNAL", help="Default: rsg-results.jsonl, or a sample.")] = None,
+    journals: Annotated[list[str] | None, typer.Argument(metavar="JOURNAL", help="Default: those here, or a sample.")] = None,
     project: Annotated[
         str | None, typer.Option("--project", metavar="ENTITY/PROJECT", help="A W&B project; journals named beside it are yours.")
     ] = None,
@@ -507,7 +546,7 @@ def report_cli(
 ):
     """Write the best batch sizes, prices and verdicts as one page.
 
-    A JOURNAL may be a W&B project, too. The page needs no network. The executed notebook is written beside it.
+    A JOURNAL may be a W&B project or a log of rsg quality, too. The page needs no network. The executed notebook is written beside it.
 
     For example: rsg report night.jsonl --mine rsg-results.jsonl
     """

@@ -104,6 +104,9 @@ SAMPLE_NOTE = "This is the sample that ships with rsg: a few small models on a C
 
 def overview(data: ReportData) -> list[Note]:
     "Return what was read, what is fastest, where the reader's box is, and warnings."
+    if not len(data.rows) and data.trainings:
+        text = f"{', '.join(data.sources)}: {with_noun(len(data.trainings), 'training', 'trainings')} of rsg quality, no throughput."
+        return [Note(text, *_left_out_lines(data))]
     if not len(data.rows):
         nothing = f"{', '.join(data.sources)}: no results; use rsg --model resnet50 --fp16 to measure one."
         return [Note(nothing, *_left_out_lines(data), kind="warn")]

@@ -26,6 +26,7 @@ from ..spec.errors import UserError
 from ..spec.parse import one_of
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.sources import is_project
+from ..store.trainings import DEFAULT_TRAININGS
 from ..truth.published import read_table
 
 # %% ../../nbs/report/07n_page.ipynb #a736e293
@@ -93,6 +94,8 @@ def report_parameters(
         reference = str(Path(reference).absolute())
     if project is not None and not is_project(project):
         raise UserError(f"--project {project or repr(project)}: this is not a W&B project; use entity/project")
+    if not journals and not own and not project and Path(DEFAULT_TRAININGS).exists():
+        found.append(_readable_journal(DEFAULT_TRAININGS))
     journals = [*own, *(j for j in found if j not in own)]
     return dict(journals=journals or None, project=project, mine=own or None, reference=reference, stack=stack)
 

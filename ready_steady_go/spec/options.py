@@ -297,7 +297,7 @@ def family_options(
 class RunOptions:
     "Everything that a user can type for a run, besides the fields of a spec; None where the program decides."
 
-    model: tuple[str, ...] = option((), "What to train; rsg models lists the names. Repeat it, or separate names by commas.", TRAIN,
+    model: tuple[str, ...] = option((), "What to train, such as resnet50,bert-base.", TRAIN,
                                     metavar="NAME", read=parse_models)  # fmt: skip
     fp32: bool = option(False, "True FP32, TF32 off. The default precision.", TRAIN)
     tf32: bool = option(False, "FP32 with TF32 matrix products and convolutions.", TRAIN)
@@ -330,7 +330,7 @@ class RunOptions:
     hand_back_after: float | None = option(None, "Destroy it after this time, even if rsg was killed, if the results are elsewhere.",
                                            BOX, metavar="TIME", read=parse_seconds)  # fmt: skip
     hand_back_anyway: bool = option(False, "Destroy it even if results are lost with it.", BOX)
-    out: str = option("rsg-results.jsonl", "The journal: one JSON line for each point, appended.", OUTPUT, metavar="FILE")
+    out: str = option("rsg-results.jsonl", "Append results here.", OUTPUT, metavar="FILE")
     fresh: bool = option(False, "Measure again what the journal already has.", OUTPUT)
     json: bool = option(False, "Print results as JSON lines.", OUTPUT)
     wire: bool = option(False, "Print each result on stderr, too, as short lines that rsg collect finds in any log.", OUTPUT)
