@@ -343,6 +343,7 @@ def tune_cli(
 @with_options("project", "entity", "group", "run_name", "tag", "quiet")
 def push_cli(
     journals: Annotated[list[str] | None, typer.Argument(metavar="JOURNAL", help="Default: rsg-results.jsonl")] = None,
+    workspace: Annotated[bool, typer.Option("--workspace", help="Lay out a saved view of the project, with wandb-workspaces.")] = False,
     **typed: Any,
 ):
     """Push results to W&B, and prove that they arrived.
@@ -352,7 +353,7 @@ def push_cli(
     from ready_steady_go.store.wandb_sync import push_command
 
     names = {name: typed[name] for name in ("project", "entity", "group", "run_name")}
-    return push_command(journals or [], **names, tags=typed["tag"] or (), quiet=typed["quiet"])
+    return push_command(journals or [], **names, tags=typed["tag"] or (), quiet=typed["quiet"], workspace=workspace)
 
 
 @app.command("pull")
