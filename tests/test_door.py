@@ -36,7 +36,7 @@ LIGHT += [["compare", "--help"], ["compare", "nowhere.jsonl", "b.jsonl"], ["push
 LIGHT += [["models", "--help"], ["suite", "--help"], ["report", "--help"], ["suite"], ["--fp16", "doctor"]]
 LIGHT += [["hand-back", "--help"], ["hand-back", "--dry-run"], ["export", "--help"], ["collect", "--help"], ["fleet", "--help"]]
 LIGHT += [["fleet", "plan", "--gpus", "nope", "--usd-most", "1"], ["fleet", "up", "nowhere"]]
-LIGHT += [["fleet", "down", "nowhere"], ["offers", "--help"]]
+LIGHT += [["fleet", "down", "nowhere"], ["offers", "--help"], ["leaderboard", "--help"], ["leaderboard", "nowhere.jsonl"]]
 LIGHT += [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
 
 

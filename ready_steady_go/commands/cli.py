@@ -6,9 +6,9 @@
 __all__ = ['OPTION_ROWS', 'PANELS', 'USAGE_REMEDIES', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'SUITE_FIELDS', 'TUNED_FIELDS',
            'TUNE_HELPS', 'fleet', 'FleetFolder', 'option_parameter', 'with_options', 'as_typed', 'write_panels',
            'PanelCommand', 'PanelGroup', 'error_text', 'with_backend', 'accept_all_text', 'with_model', 'main', 'rsg',
-           'doctor_cli', 'models_cli', 'suite_cli', 'tune_cli', 'push_cli', 'pull_cli', 'report_cli', 'compare_cli',
-           'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli',
-           'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
+           'doctor_cli', 'models_cli', 'suite_cli', 'tune_cli', 'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli',
+           'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli',
+           'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -398,6 +398,28 @@ def report_cli(
     from ready_steady_go.report.page import report_command
 
     return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"], stack)
+
+# %% ../../nbs/commands/09_cli.ipynb #9ce20b75
+@app.command("leaderboard")
+def leaderboard_cli(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Journals, folders or W&B projects. Default: rsg-results.jsonl")
+    ] = None,
+    out: Annotated[
+        str, typer.Option("--out", metavar="FOLDER", help="Folder of the site. Default: leaderboard.", show_default=False)
+    ] = "leaderboard",
+):
+    """Write many people's results as a static site: medians over boxes.
+
+    Each record is checked again: throughput from its windows, the guard, duplicates. What is refused is listed with its reason.
+
+    Exit code 1: a source could not be read.
+
+    For example: rsg leaderboard journals team/gpus --out site
+    """
+    from ready_steady_go.commands.leaderboard import leaderboard_command
+
+    return leaderboard_command(sources or [], out)
 
 # %% ../../nbs/commands/09_cli.ipynb #ed396317
 @app.command("compare")
