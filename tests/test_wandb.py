@@ -89,12 +89,38 @@ def test_pushed_read_back_and_pushed_again(server):
     assert (first.pushed, first.proven, first.known, first.failed, first.skipped) == (3, 3, 0, [], 1)
     assert (again.pushed, again.proven, again.known, again.failed) == (0, 0, 3, [])
     runs = server.runs("toy", "p")
-    assert {run["state"] for run in runs.values()} == {"finished"} and [run["history"] for run in runs.values()] == [0, 0, 0]
+    assert {run["state"] for run in runs.values()} == {"finished"} and [run["history"] for run in runs.values()] == [1, 1, 1]
     run = runs[f"rsg-{records[0].id}"]
     assert (run["jobType"], run["group"], run["tags"]) == ("bench", records[0].key, ["Toy GPU 3000", "resnet50", "fp16"])
     assert {k: v["value"] for k, v in run["config"].items()}.items() >= dict(model="resnet50", device_name="Toy GPU 3000", size=224).items()
     assert first.urls[f"rsg-{records[0].id}"].startswith(server.url)
     assert by_id(pull_records("toy/p")) == by_id(records[:3])
+
+
+def test_the_row_that_wandb_draws(server):
+    dear = point(8, steady=True, usd_per_hour=0.5, usd_per_msample=1.5, mfu=0.3, peak_mem_bytes=10**9)
+    probe = point(8, steady=False, search="probe")
+    oom = make_record(replace(SPEC, bs=32), GPU, outcome="oom")
+    push([dear, probe, oom], "p")
+    rows = {id: run["rows"] for id, run in server.runs("toy", "p").items()}
+    figures = dict(bs=8, throughput=dear.throughput, throughput_ci95=dear.throughput_ci95, peak_mem_bytes=10**9, mfu=0.3)
+    figures |= dict(usd_per_msample=1.5)
+    steady = dict(steady_throughput=dear.throughput, steady_usd_per_msample=1.5)
+    (row,), (short,), (failed,) = (rows[f"rsg-{r.id}"] for r in (dear, probe, oom))
+    assert row.items() >= (figures | steady).items() and row["_step"] == 0
+    assert "steady_throughput" not in short and {name for name in failed if name[0] != "_"} == {"bs"}
+    summary = server.runs("toy", "p")[f"rsg-{dear.id}"]["summaryMetrics"]
+    assert summary.items() >= (figures | steady).items() and summary["throughput"] == dear.throughput
+
+
+def test_a_run_has_one_row_however_often_it_is_sent(server, hasty, monkeypatch):
+    monkeypatch.setattr(wandb_sync, "MAX_ATTEMPTS", 1)
+    records = [point(8), point(16)]
+    server.faults["summary"] = "lose"
+    assert len(push(records, "p").failed) == 2
+    server.faults.clear()
+    assert push(records, "p").proven == 2
+    assert [(run["upserts"] > 1, run["history"]) for run in server.runs("toy", "p").values()] == [(True, 1)] * 2
 
 
 def test_names_that_the_user_gave(server):
@@ -386,6 +412,7 @@ def test_records_that_failed_are_pushed_later(server, hasty):
     assert len(push(records, "p").failed) == 2
     server.faults.clear()
     assert not push(records, "p").failed and by_id(pull_records("toy/p")) == by_id(records)
+    assert [run["history"] for run in server.runs("toy", "p").values()] == [1, 1]
 
 
 def test_a_lost_summary_behind_a_200(server, hasty):
@@ -460,6 +487,59 @@ def test_the_key_is_in_no_environment_and_on_no_command_line(server, monkeypatch
     push([point()], "p")
     assert seen and KEY not in str(seen)
     assert any(b"wandb-core" in text for text in found) and not any(KEY.encode() in text for text in found)
+
+
+# The variables of W&B, and a saved view
+
+
+def test_the_variables_name_project_entity_group_and_mode(server, tmp_path, monkeypatch, capsys):
+    from ready_steady_go.run.request import Request
+
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append(point())
+    variables = dict(PROJECT="gpus", ENTITY="team", RUN_GROUP="night", MODE="offline")
+    for name, value in variables.items(): monkeypatch.setenv(f"WANDB_{name}", value)
+    assert push_command([str(journal.path)], None) == 0  # what is typed is done: `rsg push` sends in any mode
+    (run,) = server.runs("team", "gpus").values()
+    assert run["group"] == "night"
+    assert push_command([str(journal.path)], "toy/mine") == 0 and len(server.runs("toy", "mine")) == 1
+    assert pull_command("gpus", str(tmp_path / "pulled.jsonl")) == 0 and Journal(tmp_path / "pulled.jsonl").read() == journal.read()
+    options = Request.from_options(dict(model="resnet18")).options
+    assert (options.wandb, options.project, options.entity, options.group) == ("offline", "gpus", "team", "night")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert Request.from_options(dict(model="resnet18")).options.wandb == "off"
+    assert Request.from_options(dict(model="resnet18", wandb="auto", project="p")).options.project == "p"
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(SystemExit): main(["--model", "resnet18"])
+    assert capsys.readouterr().err == "rsg: WANDB_MODE=sometimes: expected online, offline or disabled; change it, or add --wandb\n"
+
+
+def test_a_view_without_its_package(server, tmp_path, monkeypatch, capsys):
+    journal, find = Journal(tmp_path / "j.jsonl"), importlib.util.find_spec
+    journal.append(point())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "wandb_workspaces" else find(name, *more))
+    with pytest.raises(SystemExit) as left: main(["push", "--project", "p", "--workspace", str(journal.path)])
+    words = "rsg: --workspace: wandb-workspaces is not installed; run pip install 'wandb-workspaces>=0.4.13,<0.5'\n"
+    assert (left.value.code, capsys.readouterr().err) == (1, words) and server.requests == []
+
+
+def test_a_saved_view(server, tmp_path, capsys):
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: pip install -e '.[workspace]'")
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append(point(steady=True))
+    for _ in range(2): assert push_command([str(journal.path)], "p", workspace=True) == 0
+    ((where, view),) = server.views.items()  # the second time changes the first view
+    assert where == ("toy", "p", "nw-rsgbestbatch-v") and view["displayName"] == "rsg: best batches"
+    shown = capsys.readouterr().out
+    assert shown.count(f"view: {server.url}/toy/p?nw=rsgbestbatch\n") == 2
+    panels = [panel for section in json.loads(view["spec"])["section"]["panelBankConfig"]["sections"] for panel in section["panels"]]
+    assert [panel["viewType"] for panel in panels] == ["Bar Chart", "Scatter Plot", "Scatter Plot", "Bar Chart", "Scatter Plot"]
+    assert panels[0]["config"]["metrics"] == ["steady_throughput"] and "label_device" in json.dumps(panels[0])
+    run = server.runs("toy", "p")[f"rsg-{journal.read()[0].id}"]
+    assert "steady_throughput" in run["summaryMetrics"] and "label_device" in run["config"] and server.requests.count("UpsertView2") == 2
+    server.faults["UpsertView2"] = 403
+    with pytest.raises(RuntimeError, match="^--workspace: toy/p: .*does not let this key"):
+        push_command([str(journal.path)], "p", workspace=True)
 
 
 # Without a key, a network, a package
@@ -586,9 +666,10 @@ def test_offline_runs_arrive_as_pushed_ones_do(server, tmp_path):
     server.keep = False
     push(records, "toy/now", group="night", tags=("spot",))
     later, now = server.runs("toy", "later"), server.runs("toy", "now")
-    ours = lambda run: {k: v for k, v in run["config"].items() if k != "_wandb"}
+    ours = lambda values: {k: v for k, v in values.items() if k not in ("_wandb", "_runtime")}
     for id in now:
-        assert ours(later[id]) == ours(now[id]) and later[id]["summaryMetrics"] == now[id]["summaryMetrics"]
+        assert all(ours(later[id][part]) == ours(now[id][part]) for part in ("config", "summaryMetrics"))
+        assert [ours(row) for row in later[id]["rows"]] == [ours(row) for row in now[id]["rows"]] and later[id]["history"] == 1
         assert all(later[id][k] == now[id][k] for k in ("group", "jobType", "tags", "displayName", "state", "history"))
     assert by_id(pull_records("toy/later")) == by_id(records)
     assert f'"{os.uname().nodename}"'.encode() not in seen and str(tmp_path).encode() not in seen

@@ -57,7 +57,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.projects, self.deleted, self.lock = {}, set(), threading.RLock()
+        self.projects, self.views, self.deleted, self.lock = {}, {}, set(), threading.RLock()
         # operation or "*": a status, or a list of them, one for each request; "hang"; "drop"; "lose"; or a function of the handler
         self.faults = {}
         self.delay, self.requests, self.seen, self.keep = 0.0, [], [], False
@@ -84,7 +84,7 @@ class Server(ThreadingHTTPServer):
         with self.lock:
             runs, number = self.runs(entity, project), len(self.projects[entity, project])
             runs[id] = dict(name=id, id=f"run:{id}", state=state, config={k: dict(value=v) for k, v in dict(config).items()}) | dict(
-                summaryMetrics=changed(dict(summary)), displayName=id, group=None, jobType=None, tags=[], upserts=0, history=0,
+                summaryMetrics=changed(dict(summary)), displayName=id, group=None, jobType=None, tags=[], upserts=0, history=0, rows=[],
                 createdAt=f"2026-01-01T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}Z",
             ) | more  # fmt: skip
             return runs[id]
@@ -127,10 +127,21 @@ class Server(ThreadingHTTPServer):
         run = self.runs(entity, project).get(name)
         return dict(project=dict(run=run and self.node(run, "summaryMetrics" in query)))
 
+    def View(self, entityName, name, viewName, **v):
+        if (entityName, name) not in self.projects: return dict(project=None)
+        view = self.views.get((entityName, name, viewName))
+        return dict(project=dict(allViews=dict(edges=[dict(node=view)] if view else [])))
+
+    def UpsertView2(self, entityName, projectName, name, displayName, spec, id=None, **v):
+        key, new = (entityName, projectName, name), id is None
+        if not new and self.views.get(key, {}).get("id") != id: return 404
+        self.views[key] = dict(id=id or f"view:{len(self.views)}", name=name, displayName=displayName, spec=spec)
+        return dict(upsertView=dict(view=self.views[key], inserted=new))
+
     def graphql(self, name, query, variables):
         "Return the answer to an operation: data, a status, or None for an unknown operation."
         with self.lock:
-            if name == "UpsertBucket": return self.UpsertBucket(**variables)
+            if name in ("UpsertBucket", "View", "UpsertView2"): return getattr(self, name)(**variables)
             if name in ("Runs", "Run"): return getattr(self, name)(query, **variables)
             if name == "ServerFeaturesQuery": return dict(serverInfo=dict(features=[]))
             if name == "RunResumeStatus": return dict(model=None)
@@ -145,7 +156,9 @@ class Server(ThreadingHTTPServer):
             run = self.runs(entity, project).get(id)
             if run is None: return
             files = body.get("files", {})
-            run["history"] += len(files.get("wandb-history.jsonl", {}).get("content", []))
+            rows = files.get("wandb-history.jsonl", {}).get("content", [])
+            run["history"] += len(rows)
+            run["rows"] += map(json.loads, rows)
             summary = files.get("wandb-summary.json", {}).get("content")
             if summary and self.faults.get("summary") != "lose": run["summaryMetrics"] = changed(json.loads(summary[-1]))
             if body.get("complete"): run["state"] = "failed" if body.get("exitcode") else "finished"
@@ -185,6 +198,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(dict(exitcode=None, limits={}))
         if self.path != "/graphql": return self.answer({})
         data = server.graphql(name, ask["query"], ask.get("variables") or {})
+        if data == 404: return self.answer(dict(errors=[dict(message="no such view")]), 404)
         if data == 409: return self.answer(dict(errors=[dict(message="run was previously created and deleted; try a new run name")]), 409)
         self.answer(dict(data=data) if data is not None else dict(errors=[dict(message=f"{name}: unknown here")]))
 

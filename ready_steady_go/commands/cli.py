@@ -9,9 +9,9 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PA
            'option_parameter', 'with_options', 'as_typed', 'panel_of', 'write_panels', 'PanelCommand', 'write_commands',
            'short_panel_of', 'PanelGroup', 'error_text', 'with_variable', 'with_backend', 'accept_all_text',
            'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'quality_cli',
-           'push_cli', 'pull_cli', 'report_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli',
-           'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli',
-           'fleet_down_cli']
+           'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli', 'compare_cli', 'check_cli', 'hand_back_cli',
+           'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli',
+           'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -139,7 +139,7 @@ class PanelCommand(TyperCommand):
 # %% ../../nbs/commands/09_cli.ipynb #d8f9f199
 COMMAND_PANELS = dict(
     Measuring=("doctor", "models", "suite", "tune", "quality"),
-    Results=("show", "report", "compare", "check", "export", "collect", "push", "pull"),
+    Results=("show", "report", "leaderboard", "compare", "check", "export", "collect", "push", "pull"),
     Renting=("offers", "fleet", "hand-back"),
 )
 
@@ -492,6 +492,7 @@ def quality_cli(
 @with_options("project", "entity", "group", "run_name", "tag", "quiet")
 def push_cli(
     journals: Annotated[list[str] | None, typer.Argument(metavar="JOURNAL", help="Default: rsg-results.jsonl")] = None,
+    workspace: Annotated[bool, typer.Option("--workspace", help="Lay out a saved view of the project, with wandb-workspaces.")] = False,
     **typed: Any,
 ):
     """Push results to W&B, and prove that they arrived.
@@ -503,7 +504,7 @@ def push_cli(
     from ready_steady_go.store.wandb_sync import push_command
 
     names = {name: typed[name] for name in ("project", "entity", "group", "run_name")}
-    return push_command(journals or [], **names, tags=typed["tag"] or (), quiet=typed["quiet"])
+    return push_command(journals or [], **names, tags=typed["tag"] or (), quiet=typed["quiet"], workspace=workspace)
 
 # %% ../../nbs/commands/09_cli.ipynb #ccb8568e
 @app.command("pull")
@@ -554,6 +555,29 @@ def report_cli(
 
     return report_command(journals or [], project, mine or (), reference, out, format, open, typed["quiet"], stack)
 
+# %% ../../nbs/commands/09_cli.ipynb #9ce20b75
+@app.command("leaderboard")
+def leaderboard_cli(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Journals, folders or W&B projects. Default: rsg-results.jsonl")
+    ] = None,
+    out: Annotated[
+        str, typer.Option("--out", metavar="FOLDER", help="Folder of the site. Default: leaderboard.", show_default=False)
+    ] = "leaderboard",
+):
+    """Write many people's results as a static site.
+
+    It shows medians over boxes. Each record is checked again: throughput from its windows, the guard, duplicates. What is refused is
+    listed with its reason.
+
+    Exit code 1: a source could not be read.
+
+    For example: rsg leaderboard journals team/gpus --out site
+    """
+    from ready_steady_go.commands.leaderboard import leaderboard_command
+
+    return leaderboard_command(sources or [], out)
+
 # %% ../../nbs/commands/09_cli.ipynb #ed396317
 @app.command("compare")
 @with_options("quiet", json="Print verdicts as JSON lines.")
@@ -569,7 +593,7 @@ def compare_cli(
     ] = None,
     **typed: Any,
 ):
-    """Compare B with A, point by point: SAME, FASTER, SLOWER or UNSURE.
+    """Compare B with A: SAME, FASTER, SLOWER or UNSURE.
 
     A colon selects a part of a source: one GPU, as in night.jsonl:3090, one precision, as in night.jsonl:fp16, or one version, as in
     night.jsonl:pytorch=2.4.
@@ -590,7 +614,7 @@ def check_cli(
     file: Annotated[str, typer.Argument(metavar="FILE.csv", help="Published results.")],
     **typed: Any,
 ):
-    """Check if published results are possible: a verdict for each row.
+    """Check if published results are possible, row by row.
 
     Required columns: id, gpu, n_gpus, family, model, mode, precision, value and unit. Also used: layout, batch_size, image_size,
     seq_len and source.

@@ -21,6 +21,7 @@ from ..spec.options import PRECISIONS, RunOptions, SpecFields, option_name, opti
 from ..spec.parse import parse_seq_len
 from ..spec.spec import Spec
 from ..store.record import Record
+from ..store.wandb_names import with_variables
 
 # %% ../../nbs/run/06e_request.ipynb #dfb4416b
 def is_typed(value: Any) -> bool:
@@ -59,7 +60,7 @@ def request_conflict(
         "--search-until: --global-bs is not searched; remove --search-until": options.global_bs and options.search_until,
         f"--gpus: --device {options.device} is one GPU; use --device {(options.device or '').partition(':')[0]}": one_device,
         "--search-until: a list of batch sizes is not searched; remove --search-until or --bs": options.bs and options.search_until,
-        "--wandb online: no W&B project given; add --project NAME": options.wandb == "online" and not options.project,
+        "--wandb online: no W&B project given; add --project NAME, or set WANDB_PROJECT": options.wandb == "online" and not options.project,
         "--hand-back-anyway has no effect without --hand-back or --hand-back-after; add one": options.hand_back_anyway
         and not (options.hand_back or options.hand_back_after),
     }
@@ -100,7 +101,7 @@ class Request:
         typed: dict[str, Any],  # field of `SpecFields` or `RunOptions`: the text; None, False, () or no entry: not typed
     ) -> "Request":
         "Return the request. Raise a `UserError` for a wrong value, and for options that conflict."
-        known = options_of(SpecFields) | options_of(RunOptions)
+        known, typed = options_of(SpecFields) | options_of(RunOptions), with_variables(typed)
         for name in typed:
             if name not in known:
                 raise UserError(f"{option_name(name)}: no such option{did_you_mean(name, known)}")

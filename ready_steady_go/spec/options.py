@@ -337,8 +337,10 @@ class RunOptions:
     quiet: bool = option(False, "Print only results and errors.", OUTPUT)
     wandb: str = option("auto", "off, online, offline, or auto: push at the end if there are a key and a project.", WANDB,
                         metavar="WHEN", choices=WANDB_MODES)  # fmt: skip
-    project: str | None = option(None, "W&B project, or entity/project.", WANDB, metavar="NAME")
-    entity: str | None = option(None, "W&B user or team. Default: the owner of the key.", WANDB, metavar="NAME")
-    group: str | None = option(None, "W&B group. Default: one for all results that may be compared.", WANDB, metavar="NAME")
+    project: str | None = option(None, "W&B project, or entity/project. Default: WANDB_PROJECT.", WANDB, metavar="NAME")
+    entity: str | None = option(None, "W&B user or team. Default: WANDB_ENTITY, or the owner of the key.", WANDB, metavar="NAME")
+    group: str | None = option(
+        None, "W&B group. Default: WANDB_RUN_GROUP, or one for all results that may be compared.", WANDB, metavar="NAME"
+    )
     run_name: str | None = option(None, "First words of the name of each W&B run.", WANDB, metavar="TEXT")
     tag: tuple[str, ...] = option((), "A W&B tag, besides device, model and precision.", WANDB, metavar="TEXT")

@@ -7,8 +7,8 @@ __all__ = ['WANDB_PACKAGE', 'PUBLIC_HOSTS', 'MAX_VIEWER_BYTES', 'PRIVATE_SETTING
            'JOBS', 'CHILD_COMMAND', 'PASSED_VARIABLES', 'PRIVATE_VARIABLES', 'FOLDER_VARIABLES', 'PATIENCE',
            'READ_BACK_S', 'ANSWER_S', 'SILENCE_S', 'PULL_VARIABLES', 'check_package', 'base_url', 'has_key',
            'ClientError', 'short_error', 'find_account', 'check_private', 'Client', 'proven', 'Uploads', 'push_runs',
-           'pull_runs', 'write_offline_runs', 'main', 'child_environment', 'Silent', 'start_child', 'end_child',
-           'Conversation']
+           'pull_runs', 'write_offline_runs', 'save_project_view', 'main', 'child_environment', 'Silent', 'start_child',
+           'end_child', 'Conversation']
 
 # %% ../../nbs/store/05d_wandb_client.ipynb #0069d352
 import gc
@@ -39,6 +39,7 @@ from ..box.price import opener_without_redirects
 from ..spec.errors import cut_text
 from .record import to_line
 from .wandb_runs import line_in, record_of, same_record
+from .wandb_view import save_view
 
 # %% ../../nbs/store/05d_wandb_client.ipynb #478c82bf
 WANDB_PACKAGE = "'wandb>=0.28,<0.32'"
@@ -198,6 +199,7 @@ class Client:
         self.key = job["key"] or _stored_key(self.url)
         known = {k: v for k, v in job["patience"].items() if k in wandb.Settings.model_fields}
         self.entity = job["entity"]
+        self.logged = set[str]()  # ids of runs that have their row of history
         self.settings = PRIVATE_SETTINGS | known | dict(base_url=self.url, api_key=self.key or None)
 
     def go_online(self) -> None:
@@ -227,6 +229,8 @@ class Client:
         settings = self.wandb.Settings(**self.settings)
         made = self.wandb.init(project=self.job["project"], entity=self.entity, settings=settings, **fields)
         self.emit(sign="begun")
+        if run["id"] not in self.logged:
+            made.log(run["history"], step=0)
         made.summary.update(run["summary"])
         made.finish()
         return made.url
@@ -236,12 +240,14 @@ def proven(
     client: Client,
     runs: dict[str, dict],  # by id, as `run_of` makes them
 ) -> Iterator[str]:
-    "Yield the ids of those runs that W&B has, finished and whole."
+    "Yield the ids of those runs that W&B has, finished and whole. Note in `client.logged` which have their row of history."
     ids = list(runs)
     for start in range(0, len(ids), NAMED_RUNS):
         try:
             for run in client.runs({"name": {"$in": ids[start : start + NAMED_RUNS]}}):
                 ours = runs.get(run.id)
+                if getattr(run, "history_line_count", None):
+                    client.logged.add(run.id)
                 if ours and run.state == "finished" and same_record(ours["summary"], run.summary_metrics):
                     yield run.id
         except ValueError:
@@ -351,7 +357,17 @@ def write_offline_runs(client: Client) -> None:
         client.emit(wrote=run["id"])
 
 
-JOBS = dict(push=push_runs, pull=pull_runs, offline=write_offline_runs)
+def save_project_view(client: Client) -> None:
+    "Save the view of a project. Emit `view`, its address."
+    client.go_online()
+    os.environ |= dict(WANDB_API_KEY=client.key, WANDB_BASE_URL=client.url)  # of this process only: wandb-workspaces has no other way
+    try:
+        client.emit(view=save_view(client.entity, client.job["project"]))
+    except Exception as error:
+        raise ClientError(_project_error(f"{client.entity}/{client.job['project']}", client.url, short_error(error))) from None
+
+
+JOBS = dict(push=push_runs, pull=pull_runs, offline=write_offline_runs, view=save_project_view)
 
 # %% ../../nbs/store/05d_wandb_client.ipynb #b10b10e2
 def _exit_with_parent(pipe) -> None:
