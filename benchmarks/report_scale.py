@@ -3,15 +3,18 @@
     python benchmarks/report_scale.py [--counts 1000,10000,100000]
 
 Each line: the records; wall seconds, CPU seconds and peak memory of the table alone (rows, keys, best batches) and of the whole page
-(`rsg report`, with all its processes). Records are synthetic (tests/synthetic.py). The last line is a JSON object; linear: the CPU seconds
-of the table that a record costs in the largest count, over those in the one before.
-Exit 1: the last count took more than 30 s or 1 GB, or grew faster than the number of records.
+(`rsg report`, with all its processes); the page's size, and seconds in a browser from the address to cards and charts, and from another
+precision to new ones (a dash where there is no Chromium). Records are synthetic (tests/synthetic.py). The last line is a JSON object;
+linear: the CPU seconds of the table that a record costs in the largest count, over those in the one before.
+Exit 1: the last count took more than 30 s or 1 GB, or grew faster than the number of records; a page of at most 10,000 records has more
+than 3 MB, or takes more than 1 s to open.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 MOST_S, MOST_BYTES = 30.0, 1e9
+SMALL, MOST_HTML_BYTES, MOST_OPEN_S = 10_000, 3e6, 1.0  # a page of at most so many records
 TABLE = """
 import resource, sys, time
 from ready_steady_go.report.data import load_results
@@ -68,6 +72,29 @@ def watched(command, cwd):
     return time.perf_counter() - began, sum(cpu_s.values()), most
 
 
+def in_browser(path):
+    "Return the seconds until the page has its cards and charts, and until another choice is drawn; an empty dict without Chromium."
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium: return {}
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        page.wait_for_selector("#cards .card")
+        open_s = page.evaluate("performance.now()") / 1e3
+        choose = """() => {
+            const began = performance.now(), select = document.querySelector("#choice select[name=precision]");
+            select.selectedIndex = select.options.length - 1;
+            select.dispatchEvent(new Event("change", { bubbles: true }));
+            return performance.now() - began;
+        }"""
+        choose_s = page.evaluate(choose) / 1e3
+        browser.close()
+    return dict(open_s=round(open_s, 2), choose_s=round(choose_s, 2))
+
+
 def measured(n, folder):
     "Measure one count."
     path = folder / f"{n}.jsonl"
@@ -81,29 +108,33 @@ def measured(n, folder):
     numbers = dict(table_s=table_s, table_cpu_s=table_cpu_s, page_s=page_s, page_cpu_s=page_cpu_s)
     numbers = {name: round(value, 2) for name, value in numbers.items()}
     sizes = dict(journal_bytes=path.stat().st_size, html_bytes=os.path.getsize(folder / "r.html"))
-    return dict(records=n, rows=int(rows), best=int(tops), table_bytes=int(table_bytes), page_bytes=page_bytes) | numbers | sizes
+    about = dict(records=n, rows=int(rows), best=int(tops), table_bytes=int(table_bytes), page_bytes=page_bytes)
+    return about | numbers | sizes | in_browser(folder / "r.html")
 
 
 def line(one):
     "Return a count as a line of the table."
     mb = lambda name: f"{one[name] / 1e6:>7.0f}"
     table = f"{one['table_s']:>9.1f}{one['table_cpu_s']:>7.1f}{mb('table_bytes')}"
-    return f"{one['records']:>9,}{table}{one['page_s']:>9.1f}{one['page_cpu_s']:>7.1f}{mb('page_bytes')}{one['html_bytes'] / 1e6:>9.1f}"
+    page = f"{one['page_s']:>9.1f}{one['page_cpu_s']:>7.1f}{mb('page_bytes')}{one['html_bytes'] / 1e6:>9.1f}"
+    opened = "".join(f"{one[name]:>8.2f}" if name in one else f"{'-':>8}" for name in ("open_s", "choose_s"))
+    return f"{one['records']:>9,}{table}{page}{opened}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", default="1000,10000,100000", help="records, ascending")
     counts, found = [int(n) for n in parser.parse_args().counts.split(",")], []
-    print(f"{'records':>9}{'table s':>9}{'CPU s':>7}{'MB':>7}{'page s':>9}{'CPU s':>7}{'MB':>7}{'html MB':>9}")
+    print(f"{'records':>9}{'table s':>9}{'CPU s':>7}{'MB':>7}{'page s':>9}{'CPU s':>7}{'MB':>7}{'html MB':>9}{'open s':>8}{'choose':>8}")
     with tempfile.TemporaryDirectory() as folder:
         for n in counts:
             found.append(measured(n, Path(folder)))
             print(line(found[-1]), flush=True)
     cost = [one["table_cpu_s"] / one["records"] for one in found]
     linear = round(cost[-1] / cost[-2], 2) if len(cost) > 1 else None
-    last = found[-1]
-    ok = last["page_s"] <= MOST_S and last["page_bytes"] <= MOST_BYTES and (linear is None or linear < 1.5)
+    last, small = found[-1], [one for one in found if one["records"] <= SMALL]
+    fits = all(one["html_bytes"] <= MOST_HTML_BYTES and one.get("open_s", 0) <= MOST_OPEN_S for one in small)
+    ok = last["page_s"] <= MOST_S and last["page_bytes"] <= MOST_BYTES and (linear is None or linear < 1.5) and fits
     about = dict(load=os.getloadavg()[0], cores=os.cpu_count(), date=time.strftime("%Y-%m-%d", time.gmtime()))
     print(json.dumps(dict(counts=found, linear=linear, ok=ok) | about))
     return int(not ok)

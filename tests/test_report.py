@@ -1,8 +1,10 @@
 "The report: comparable results, ranking, names from journals as text, and the command that writes it."
 
 import csv
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +20,7 @@ from wandb_server import KEY, serving
 
 from ready_steady_go.report import notebook, page, sections, values
 from ready_steady_go.report.bars import best_picture
+from ready_steady_go.report.choices import UNKNOWN_KIND, answers, bars_of, page_data, points_of, results_of
 from ready_steady_go.report.comparable import UNSTEADY, classify, one_stack
 from ready_steady_go.report.data import ReportData, load_results, sample_path
 from ready_steady_go.report.items import Table
@@ -206,13 +209,18 @@ def test_a_record_in_two_sources_counts_once_and_is_yours():
     assert list(data([same], mine=[same]).rows.mine) == [True]
 
 
-def test_spot_and_on_demand_are_never_in_one_picture():
+def test_spot_and_on_demand_share_a_picture_and_are_marked():
     cost = dict(usd_per_hour=0.5, usd_from="typed", usd_time="2026-01-02T03:04:05Z", usd_gpus=1, usd_per_msample=0.4)
     d = data(
         [point(GPUS[0], usd_kind="spot", **cost), point(GPUS[1], usd_kind="on-demand", **cost), point(GPUS[2], **cost), point(GPUS[3])]
     )
-    drawn = [item for item in values.prices(d) if hasattr(item, "svg")]
-    assert len(drawn) == 3 and all(sum(gpu[-4:] in p.svg for gpu in GPUS[:4]) == 1 for p in drawn)
+    (drawn,) = [item for item in values.prices(d) if hasattr(item, "svg")]
+    words = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<text.*?</text>", drawn.svg, flags=re.S)]
+    order = ["on-demand", "Synthetic 8000", "spot", "Synthetic 9000", "unknown whether spot or on-demand", "Synthetic 7500"]
+    assert [text for text in words if text in order] == order or set(order) <= set(words)
+    bars = bars_of(d)
+    kinds = {row.gpu: row.kind for row in bars[bars.metric.eq("usd_per_msample")].itertuples()}
+    assert kinds == {"Synthetic 9000": "spot", "Synthetic 8000": "on-demand", "Synthetic 7500": UNKNOWN_KIND}
     text = everything(d)
     assert "2026-01-02" in text and "typed" in text
 
@@ -392,7 +400,7 @@ def test_every_format_is_written(written):
 
 
 def test_the_page_needs_no_other_file(written):
-    html = (written[0] / "r.html").read_text()
+    html = re.sub(r"<script>.*?</script>", "", (written[0] / "r.html").read_text(), flags=re.S)  # a browser checks what they request
     assert "src=" not in html and "@import" not in html and "url(http" not in html
     assert 'href="http' not in html and "default-src 'none'" in html
     assert "best_batch(data)" not in html and "Synthetic 9000" in html
@@ -403,6 +411,89 @@ def test_the_executed_notebook_runs_again(written):
     tags = [c.metadata.get("tags", []) for c in nb.cells]
     assert tags.index(["parameters"]) + 1 == tags.index(["injected-parameters"])
     assert not [o for c in nb.cells for o in c.get("outputs", []) if o.output_type == "error"]
+
+
+def test_the_written_notebook_names_no_path_and_runs_beside_its_journal(written, tmp_path):
+    text = (written[0] / "r.ipynb").read_text()
+    assert str(written[0]) not in text and str(Path.home()) not in text and "/tmp" not in text
+    assert "application/x-rsg-page+json" not in text and "journals = ['rsg-results.jsonl']" in text
+    (tmp_path / "rsg-results.jsonl").write_bytes((written[0] / "rsg-results.jsonl").read_bytes())
+    nb = nbformat.read(written[0] / "r.ipynb", 4)
+    client = notebook._client(nb, str(tmp_path))
+    with client.setup_kernel(env=notebook._kernel_environment(str(tmp_path)), cleanup_kc=True):
+        for i, cell in enumerate(nb.cells[:10]):
+            client.execute_cell(cell, i)
+    (table,) = [c for c in nb.cells if c.source == "results = results_of(data)\nresults"]
+    assert "Synthetic 9000" in table.outputs[0].data["text/plain"]
+    (picture,) = [c for c in nb.cells if c.source.startswith("import matplotlib.pyplot")]
+    assert "image/png" in picture.outputs[-1].data and 20 <= len(picture.source.splitlines()) <= 30
+
+
+def test_sections_without_data_are_left_out(written):
+    for text in ((written[0] / "r.md").read_text(), (written[0] / "r.html").read_text()):
+        assert "Energy" in text and "Not ranked" not in text and "Several GPUs" not in text and "No model was tuned" not in text
+
+
+def test_the_vendored_chart_library_is_the_published_file():
+    folder = files("ready_steady_go.report") / "echarts"
+    (version, digest) = re.search(r"ECharts ([\d.]+).*?sha256 ([0-9a-f]{64})", (folder / "README.md").read_text(), flags=re.S).groups()
+    text = (folder / "echarts.min.js").read_bytes()
+    assert hashlib.sha256(text).hexdigest() == digest and f'version="{version}"'.encode() in text
+    assert "Apache License" in (folder / "LICENSE").read_text() and "Apache ECharts" in (folder / "NOTICE").read_text()
+
+
+# The page's data
+
+
+def test_the_answers_are_the_best_bars():
+    cost = dict(usd_from="typed", usd_time="2026-01-02T03:04:05Z", usd_kind="spot", usd_per_hour=0.5)
+    values = zip(GPUS, (0.9, 0.4, 0.7), (1.0, 2.0, 3.0))
+    some = [point(gpu, usd_per_msample=usd, samples_per_joule=joule, **cost) for gpu, usd, joule in values]
+    row = answers(data([*some, point(GPUS[3], factor=9, steady=False)])).iloc[0]
+    found = [row[f"{name} GPU"].split(" (")[0] for name in ("fastest", "cheapest", "most frugal")]
+    assert found == ["Synthetic 9000", "Synthetic 8000", "Synthetic 7500"]
+    assert row["fastest GPU"].endswith("(1 box)") and row["cheapest GPU"].endswith("(spot, 1 box)")
+
+
+def test_bars_of_the_page_are_those_of_the_ranking():
+    d = data(market(3))
+    ours, theirs = bars_of(d), by_gpu(d.best)
+    mine = ours[ours.metric.eq("throughput") & ours.kind.eq("")]
+    assert list(mine.middle) == list(theirs.middle) and list(mine.high) == list(theirs.high)
+    found = page_data(d)
+    assert len(found["charts"]) == 4 and {c["precision"] for c in found["charts"]} == {"fp16", "fp32"}
+    assert all(c["bars"]["throughput"] and c["points"] for c in found["charts"])
+
+
+def test_a_page_never_mixes_two_settings():
+    d = data([point(), point(spec=dict(mode="infer"), factor=3), point(spec=dict(size="320x224"))])
+    charts = page_data(d)["charts"]
+    assert len(charts) == 3 == len({(c["model"], c["mode"]) for c in charts})
+    assert all(len(c["bars"]["throughput"]) == 1 for c in charts)
+
+
+def test_a_full_measurement_replaces_a_short_one_in_a_curve():
+    points = points_of(data(ladder()).rows)
+    assert list(points.bs) == [8, 16, 32, 64, 128, 256] and list(points.order) == [2, 2, 2, 2, 0, 3]
+
+
+def test_published_results_are_marked_in_the_page_and_in_no_answer():
+    found, refused = read_published(str(PUBLISHED))
+    d = data([point(model="resnet50", precision=p) for p in ("fp16", "tf32")], reference=found, refused=refused)
+    bars = bars_of(d)
+    theirs = bars[bars.kind.str.startswith("published by")]
+    assert len(theirs) and not theirs.boxes.any() and "Synthetic" in answers(d)["fastest GPU"].iloc[0]
+
+
+def test_the_table_to_work_with_has_unsteady_results_marked():
+    t = results_of(data([point(), point(GPUS[1], steady=False)]))
+    assert dict(zip(t.gpu, t.ranked)) == {"Synthetic 9000": True, "Synthetic 8000": False}
+    assert list(results_of(data([])).columns) == list(t.columns)
+
+
+def test_a_skipped_point_is_not_a_failure():
+    d = data([point(), make_record(Spec(model="m", bs=8), machine("G"), outcome="skipped:no time was left")])
+    assert list(d.rows.status) == ["result", "skipped"] and "1 skipped" in everything(d) and "1 failed" not in everything(d)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are read from /proc")

@@ -50,7 +50,9 @@ def _kernel_manager(folder: str):
 def _kernel_environment(folder: str) -> dict[str, str]:
     "Return the environment of the kernel: the same modules, and no settings of the user's IPython."
     path = os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
-    return os.environ | dict(IPYTHONDIR=folder, PYTHONPATH=path, MPLBACKEND="agg", PYDEVD_DISABLE_FILE_VALIDATION="1")
+    return os.environ | dict(
+        IPYTHONDIR=folder, PYTHONPATH=path, MPLBACKEND="module://matplotlib_inline.backend_inline", PYDEVD_DISABLE_FILE_VALIDATION="1"
+    )
 
 # %% ../../nbs/report/07m_notebook.ipynb #579c15f7
 def _one_line_error(error) -> Exception:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from .choices import AnswerTable
 from .comparable import COMMON, in_precision, stacks_in_words
 from .data import ReportData
 from .items import Note
@@ -102,19 +103,19 @@ def _warnings(data: ReportData) -> Iterator[str]:
 SAMPLE_NOTE = "This is the sample that ships with rsg: a few small models on a CPU. Use rsg report JOURNAL for your own results."
 
 
-def overview(data: ReportData) -> list[Note]:
-    "Return what was read, what is fastest, where the reader's box is, and warnings."
+def overview(data: ReportData) -> list[Note | AnswerTable]:
+    "Return what was read, which GPU is best for each model, where the reader's box is, and warnings."
     if not len(data.rows) and data.trainings:
         text = f"{', '.join(data.sources)}: {with_noun(len(data.trainings), 'training', 'trainings')} of rsg quality, no throughput."
         return [Note(text, *_left_out_lines(data))]
     if not len(data.rows):
         nothing = f"{', '.join(data.sources)}: no results; use rsg --model resnet50 --fp16 to measure one."
         return [Note(nothing, *_left_out_lines(data), kind="warn")]
-    notes = [Note(SAMPLE_NOTE, kind="warn")] if data.is_sample else []
+    notes: list[Note | AnswerTable] = [Note(SAMPLE_NOTE, kind="warn")] if data.is_sample else []
     notes += [_read_note(data), _shared_note(data), *_own_box_notes(data)]
     fastest, warnings = list(_fastest_lines(data)), list(_warnings(data))
     if fastest:
-        notes.append(Note(*fastest, title="Fastest:", kind="verdict"))
+        notes.append(AnswerTable(data, fastest))
     else:
         notes.append(Note("No result can be ranked; the reasons are under Not ranked.", kind="warn"))
     return notes + ([Note(*warnings, title="Note:")] if warnings else [])

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from .. import __version__
 from .notebook import execute, report_notebook
+from .parts import page_json, page_sections, portable_notebook, report_sections, shown_outputs
 from .text import with_noun
 from ..spec.errors import UserError
 from ..spec.parse import one_of
@@ -114,29 +115,40 @@ def report_markdown(
 ) -> str:
     "Return the report as Markdown."
     parts = []
-    for cell in nb.cells:
+    for cell in (cell for cells in report_sections(nb) for cell in cells):
         if cell.cell_type == "markdown":
             parts.append(cell.source)
-        for output in cell.get("outputs", []):
-            parts += _markdown_of(output.get("data", {}), folder)
+        for data in shown_outputs(cell):
+            parts += _markdown_of(data, folder)
     return "\n\n".join(parts) + "\n"
 
 # %% ../../nbs/report/07n_page.ipynb #b38c1345
+def _scripts() -> list[str]:
+    "Return the page's scripts: the chart library, the tables, the charts."
+    folder = files("ready_steady_go.report")
+    return [(folder / name).read_text(encoding="utf-8") for name in ("echarts/echarts.min.js", "report.js", "charts.js")]
+
+
+def _hash_source(script: str) -> str:
+    "Return a script's hash as a content security policy names it."
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
 def report_page(
     nb,  # executed
 ) -> str:
     "Return the report as one HTML page."
     from nbconvert.exporters import HTMLExporter
 
-    folder = files("ready_steady_go.report")
-    script = (folder / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    folder, scripts = files("ready_steady_go.report"), _scripts()
     about = dict(
-        script=script,
-        script_hash=f"sha256-{digest}",
+        scripts=scripts,
+        script_hash=" ".join(map(_hash_source, scripts)),
         rsg_version=__version__,
         page_title="Best batch - rsg report",
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        sections=page_sections(nb),
+        page_data=page_json(nb),
     )
     exporter = HTMLExporter(raw_template=(folder / "report.html.j2").read_text(encoding="utf-8"), template_paths=[str(folder)])
     text, _ = exporter.from_notebook_node(nb, resources=about)
@@ -171,11 +183,15 @@ def _files_folder(out: Path) -> Path:
     return out.with_name(f"{out.stem}_files")
 
 # %% ../../nbs/report/07n_page.ipynb #f0fc5f38
-def _write_formats(nb, out: Path, formats: Iterable[str]) -> list[Path]:
+def _write_formats(nb, out: Path, formats: Iterable[str], parameters: dict) -> list[Path]:
     "Write an executed notebook as HTML, notebook and Markdown, as far as wanted; return the paths."
     import nbformat
 
-    makers = dict(html=report_page, ipynb=nbformat.writes, md=lambda nb: report_markdown(nb, _files_folder(out).name))
+    makers = dict(
+        html=report_page,
+        ipynb=lambda nb: nbformat.writes(portable_notebook(nb, parameters, out.parent)),
+        md=lambda nb: report_markdown(nb, _files_folder(out).name),
+    )
     return [_replace_file(out if name == "html" else out.with_suffix(f".{name}"), makers[name](nb)) for name in formats if name in makers]
 
 
@@ -195,7 +211,7 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix="rsg-", ignore_cleanup_errors=True) as made:
         nb = execute(report_notebook(parameters | (dict(folder=made) if endings else {})))
         written = _copy_files(Path(made), _files_folder(out), endings)
-    return written + _write_formats(nb, out, formats), _overview_text(nb)
+    return written + _write_formats(nb, out, formats, parameters), _overview_text(nb)
 
 # %% ../../nbs/report/07n_page.ipynb #9e456c9a
 def _open_page(path: Path) -> int:

@@ -113,10 +113,10 @@ def draw_title(fig: Figure, text: str) -> None:
     fig.text(0.008, 1 - 0.05 / fig.get_figheight(), "\n".join(lines), fontweight="bold", fontsize=size, va="top", linespacing=1.0)
 
 
-def draw_legend(fig: Figure, handles: list) -> None:
+def draw_legend(fig: Figure, handles: list, columns: int | None = None) -> None:
     "Draw a legend below the title."
     place = dict(loc="upper left", bbox_to_anchor=(0, 1 - 0.27 / fig.get_figheight()))
-    columns = 6 if len(handles) <= 4 else 3
+    columns = columns or (6 if len(handles) <= 4 else 3)
     fig.legend(handles=handles, ncols=columns, handlelength=1.2, columnspacing=1.2, borderpad=0.1, borderaxespad=0.15, **place)
 
 # %% ../../nbs/report/07e_pictures.ipynb #0299f5e6

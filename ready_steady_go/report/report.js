@@ -1,12 +1,30 @@
 "use strict";
-// Makes tables sortable (click a heading) and filterable (rows with all typed words). Without this script they are plain tables.
-const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
+// Makes tables sortable (click a heading), filterable (rows with all typed words) and paged. Without this script they are plain tables.
+const PAGE_ROWS = 100;
+const element = (name, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
 
-function value(row, column) {
-  const cell = row.cells[column];
-  if (!cell) return null;
+function number(value) {
+  // As a reader sees it: four digits, or a whole number with commas.
+  if (value === null || value === undefined) return "";
+  if (Math.abs(value) >= 1000 || Number.isInteger(value)) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toPrecision(4)));
+}
+
+function cellValue(cell) {
   if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
-  return cell.textContent.toLowerCase() || null;
+  return cell.textContent || null;
+}
+
+async function unpacked(template) {
+  // The rows of a long table: base64 of gzipped JSON, a list for each column.
+  const bytes = Uint8Array.from(atob(template.content.textContent.trim()), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const columns = JSON.parse(await new Response(stream).text());
+  return Array.from({ length: Number(template.dataset.n) }, (_, i) => columns.map((column) => column[i]));
 }
 
 function compare(a, b) {
@@ -15,46 +33,111 @@ function compare(a, b) {
   return String(a).localeCompare(String(b), undefined, { numeric: true });
 }
 
-function sortBy(table, heading) {
-  const column = heading.cellIndex, body = table.tBodies[0];
-  const up = heading.getAttribute("aria-sort") === "descending" || (!heading.hasAttribute("aria-sort") && !body.querySelector(`td:nth-child(${column + 1}).n`));
-  const rows = Array.from(body.rows, (row) => [value(row, column), row]);
-  rows.sort(([a], [b]) => (a === null || b === null || up ? compare(a, b) : compare(b, a)));
-  for (const other of heading.parentNode.cells) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", up ? "ascending" : "descending");
-  body.append(...rows.map(([, row]) => row));
-}
-
-function filterRows(table, text, count) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  let n = 0;
-  for (const row of table.tBodies[0].rows) {
-    const rowText = row.textContent.toLowerCase();
-    row.hidden = !words.every((word) => rowText.includes(word));
-    n += !row.hidden;
+class PagedTable {
+  constructor(figure) {
+    this.figure = figure;
+    this.table = figure.querySelector("table");
+    this.body = this.table.tBodies[0];
+    this.packed = figure.querySelector("template");
+    this.rows = this.packed ? null : Array.from(this.body.rows, (row) => Array.from(row.cells, cellValue));
+    this.total = this.packed ? Number(this.packed.dataset.n) : this.rows.length;
+    this.words = [];
+    this.page = 0;
+    this.addHeadings();
+    if (this.total > 1) this.addFilter();
+    if (this.total > PAGE_ROWS) this.addPager();
   }
-  count.textContent = words.length ? `${n} of ${table.tBodies[0].rows.length} rows` : "";
-}
 
-for (const figure of document.querySelectorAll(".rsg-table")) {
-  const table = figure.querySelector("table"), caption = figure.querySelector("figcaption");
-  for (const heading of table.tHead.rows[0].cells) {
-    const button = element("button", { type: "button", textContent: heading.textContent, title: "sort" });
-    button.addEventListener("click", () => sortBy(table, heading));
-    heading.replaceChildren(button);
+  addHeadings() {
+    for (const heading of this.table.tHead.rows[0].cells) {
+      const button = element("button", { type: "button", textContent: heading.textContent, title: "sort" });
+      button.addEventListener("click", () => this.sortBy(heading));
+      heading.replaceChildren(button);
+    }
   }
-  if (table.tBodies[0].rows.length < 2) continue;
-  const count = element("output"), filter = element("input", { type: "search", placeholder: "filter" });
-  filter.setAttribute("aria-label", `Filter: ${caption.textContent}`);
-  filter.addEventListener("input", () => filterRows(table, filter.value, count));
-  const box = element("span");
-  box.append(count, filter);
-  caption.append(box);
+
+  addFilter() {
+    const caption = this.figure.querySelector("figcaption"), title = caption.textContent;
+    const filter = element("input", { type: "search", placeholder: "filter", ariaLabel: `Filter: ${title}` });
+    filter.addEventListener("input", () => {
+      this.words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+      this.page = 0;
+      this.draw();
+    });
+    this.count = element("output");
+    caption.append(element("span", {}, this.count, filter));
+  }
+
+  addPager() {
+    const step = (by, text) => {
+      const button = element("button", { type: "button", textContent: text });
+      button.addEventListener("click", () => ((this.page += by), this.draw()));
+      return button;
+    };
+    this.back = step(-1, "previous");
+    this.next = step(1, "next");
+    this.where = element("output", { textContent: `1 to ${PAGE_ROWS} of ${this.total.toLocaleString("en-US")}` });
+    this.back.disabled = true;
+    this.figure.querySelector(".note")?.remove();
+    this.figure.append(element("div", { className: "pager" }, this.back, this.where, this.next));
+  }
+
+  sortBy(heading) {
+    const column = heading.cellIndex, was = heading.getAttribute("aria-sort");
+    const up = was === "descending" || (!was && !this.body.querySelector(`td:nth-child(${column + 1}).n`));
+    for (const other of heading.parentNode.cells) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", up ? "ascending" : "descending");
+    this.order = { column, up };
+    this.page = 0;
+    this.draw();
+  }
+
+  async draw() {
+    this.figure.ariaBusy = "true";
+    this.rows ||= await unpacked(this.packed);
+    if (this.order) {
+      const { column, up } = this.order;
+      const sign = (a, b) => (a === null || b === null || up ? 1 : -1);
+      this.rows.sort((a, b) => sign(a[column], b[column]) * compare(a[column], b[column]));
+    }
+    const text = (row) => row.map((value) => (typeof value === "number" ? number(value) : value || "")).join(" ").toLowerCase();
+    const found = this.words.length ? this.rows.filter((row) => this.words.every((word) => text(row).includes(word))) : this.rows;
+    const first = this.page * PAGE_ROWS;
+    this.body.replaceChildren(...found.slice(first, first + PAGE_ROWS).map((row) => this.row(row)));
+    this.report(found.length, first);
+    this.figure.ariaBusy = "false";
+  }
+
+  row(values) {
+    const cell = (value) => {
+      if (typeof value !== "number") return element("td", { textContent: value || "" });
+      const made = element("td", { textContent: number(value), className: "n" });
+      made.dataset.v = value;
+      return made;
+    };
+    return element("tr", {}, ...values.map(cell));
+  }
+
+  report(n, first) {
+    const count = (value) => value.toLocaleString("en-US");
+    if (this.count) this.count.textContent = this.words.length ? `${count(n)} of ${count(this.total)} rows` : "";
+    if (!this.where) return;
+    this.where.textContent = n ? `${count(first + 1)} to ${count(Math.min(n, first + PAGE_ROWS))} of ${count(n)}` : "no row";
+    this.back.disabled = !first;
+    this.next.disabled = first + PAGE_ROWS >= n;
+  }
 }
 
-const headings = document.querySelectorAll("main h2"), nav = element("nav");
+for (const figure of document.querySelectorAll(".rsg-table")) new PagedTable(figure);
+
+const headings = document.querySelectorAll("main > h2, main > details h2"), nav = element("nav", { ariaLabel: "Sections" });
 headings.forEach((heading, i) => {
   heading.id = heading.id || `s${i}`;
-  nav.append(element("a", { href: `#${heading.id}`, textContent: heading.textContent.replace("¶", "") }), " ");
+  const link = element("a", { href: `#${heading.id}`, textContent: heading.textContent.replace("¶", "") });
+  link.addEventListener("click", () => {
+    const folded = heading.closest("details");
+    if (folded) folded.open = true;
+  });
+  nav.append(link, " ");
 });
-if (headings.length > 2) headings[0].before(nav);
+if (headings.length > 2) (headings[0].closest("details") || headings[0]).before(nav);

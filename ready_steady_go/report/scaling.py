@@ -133,7 +133,7 @@ def over_gpus(data: ReportData) -> list:
     "Return the section: a picture of each series, and all of them in a table."
     found = [*weak_series(data), *strong_series(data)]
     if not found:
-        return [Note("There is no steady result of several GPUs.")]
+        return [Note("There is no steady result of several GPUs.", kind="empty")]
     t = pd.concat(series.with_figures().assign(series=series.title) for series in found)
     names = "series kind n_gpus bs throughput throughput_ci95 speedup efficiency_pct efficiency_error exposed_pct bandwidth usd_per_msample"
     heads = dict(

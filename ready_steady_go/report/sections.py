@@ -21,7 +21,7 @@ from .ranking import Average, averages, by_gpu, not_ranked
 def _best_table(data: ReportData) -> Table | Note:
     "Return the best batch size of each box."
     if not len(data.best):
-        return Note("No result can be ranked.")
+        return Note("No result can be ranked.", kind="empty")
     rows = in_shown_units(data.best.sort_values(["what", "precision", "throughput"], ascending=[True, True, False]))
     names = "what precision gpu note device_name bs throughput error repeats step_ms memory tokens_per_s mfu_pct ceiling_pct busy_pct"
     return Table("best", "Best batch size of each box", named_columns(rows, f"{names} stack time", tokens_per_s="words or tokens/s"))
@@ -75,7 +75,7 @@ def over_models(data: ReportData) -> list:
     "Return the averages over models, relative to the fastest GPU."
     found = averages(by_gpu(data.best))[:4]
     if not found:
-        return [Note("An average needs two GPUs that share two models in one precision.")]
+        return [Note("An average needs two GPUs that share two models in one precision.", kind="empty")]
     lines = [_models_line(a) for a in found] + [line for a in found for line in _lacking_lines(a)]
     table = pd.concat(_average_rows(a) for a in found)
     title = "Share of the fastest, geometric mean over models, %"
@@ -85,7 +85,7 @@ def over_models(data: ReportData) -> list:
 def over_batch_size(data: ReportData) -> list:
     "Return throughput and memory over batch size."
     pictures = (curve_picture(rows) for rows in data.first_groups(data.rows))
-    return [*filter(None, pictures)] or [Note("A curve needs two batch sizes of one model on one box.")]
+    return [*filter(None, pictures)] or [Note("A curve needs two batch sizes of one model on one box.", kind="empty")]
 
 # %% ../../nbs/report/07k_sections.ipynb #99f8b232
 def over_sequence_length(data: ReportData) -> list:
@@ -96,22 +96,22 @@ def over_sequence_length(data: ReportData) -> list:
         title = ", ".join(filter(None, (in_precision(label, precision), gpu, note)))
         pictures.append(length_picture(one_box(same), title, slug("lengths", i, title)))
     found = [*filter(None, pictures)][: data.most_pictures]
-    return found or [Note("There is no transformer with two sequence lengths.")]
+    return found or [Note("There is no transformer with two sequence lengths.", kind="empty")]
 
 # %% ../../nbs/report/07k_sections.ipynb #d69a755e
 def unranked(data: ReportData) -> list[Table | Note]:
     "Return the results that are not ranked, each with its reason."
     t = not_ranked(data.rows)
     if not len(t):
-        return [Note("Every result is ranked.")]
+        return [Note("Every result is ranked.", kind="empty")]
     names = "status what precision gpu bs throughput throughput_ci95 outcome problems stack"
-    return [Table("apart", "Not ranked", named_columns(t, names, status="why"), 300)]
+    return [Table("apart", "Not ranked", named_columns(t, names, status="why"))]
 
 # %% ../../nbs/report/07k_sections.ipynb #a26dbf76
 def all_records(data: ReportData) -> list[Table | Note]:
     "Return every record, as a table."
     if not len(data.rows):
-        return [Note("There are no records.")]
+        return [Note("There are no records.", kind="empty")]
     t = in_shown_units(data.rows.sort_values(["what", "precision", "gpu", "bs"], kind="stable"))
     names = "what precision gpu bs throughput throughput_ci95 status memory stack time"
     return [Table("points", "All records", named_columns(t, names, status="kind"))]

@@ -101,7 +101,7 @@ def tuned(data: ReportData) -> list:
     "Return what `rsg tune` found: the steps as pictures, and a table."
     rows = _newest(data)
     if not len(rows):
-        return [Note("No model was tuned; use rsg tune --model NAME.")]
+        return [Note("No model was tuned; use rsg tune --model NAME.", kind="empty")]
     pictures = []
     for row in rows.head(data.most_pictures).itertuples():
         if steps := steps_in(row.tune_steps):

@@ -10,17 +10,19 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .bars import stacked_picture, value_picture
+from .bars import BarSection, bars, stacked_picture, value_picture
+from .choices import UNKNOWN_KIND
 from .data import ReportData
 from .items import Note, Table, in_shown_units, named_columns
 from .overview import period
 from .pictures import Picture, slug
+from .ranking import by_gpu
 
 # %% ../../nbs/report/07l_values.ipynb #61fce570
 def _with_prices(tops: pd.DataFrame) -> pd.DataFrame:
     "Return the rows with a price; add samples per dollar."
     t = tops[tops.usd_per_msample > 0]
-    return t.assign(usd_kind=t.usd_kind.fillna("unknown whether spot or on-demand"), samples_per_usd=1e6 / t.usd_per_msample)
+    return t.assign(usd_kind=t.usd_kind.fillna(UNKNOWN_KIND), samples_per_usd=1e6 / t.usd_per_msample)
 
 
 def _price_note(t: pd.DataFrame) -> Note:
@@ -30,19 +32,20 @@ def _price_note(t: pd.DataFrame) -> Note:
 
 # %% ../../nbs/report/07l_values.ipynb #e007ecb2
 def _price_pictures(data: ReportData, t: pd.DataFrame) -> Iterator[Picture]:
-    "Yield a picture of each group and kind of price."
+    "Yield a picture of each group, with a part for each kind of price."
     for same in data.first_groups(t):
-        for kind, rows in same.groupby("usd_kind"):
-            title = f"{rows.what.iloc[0]}, {kind}"
-            name = slug("price", rows.group.iloc[0], title)
-            yield value_picture(rows, "samples_per_usd", title, "samples per dollar", name)
+        kinds = [BarSection(by_gpu(rows, "samples_per_usd"), heading=str(kind)) for kind, rows in same.groupby("usd_kind")]
+        title = same.what.iloc[0]
+        yield bars(kinds, title, "samples per dollar", slug("price", same.group.iloc[0], title))
 
 
 def prices(data: ReportData) -> list:
-    "Return samples per dollar at the best batch size, spot and on-demand apart."
+    "Return samples per dollar at the best batch size, spot and on-demand under their own headings."
     t = _with_prices(data.best)
     if not len(t):
-        return [Note("No ranked result has a price; use rsg --usd-per-hour 0.35 (on vast.ai and RunPod rsg finds the price).")]
+        return [
+            Note("No ranked result has a price; use rsg --usd-per-hour 0.35 (on vast.ai and RunPod rsg finds the price).", kind="empty")
+        ]
     names = "what precision gpu usd_kind usd_per_hour samples_per_usd usd_per_msample usd_from usd_time stack"
     table = named_columns(t.sort_values(["what", "usd_kind", "usd_per_msample"]), names)
     return [*_price_pictures(data, t), _price_note(t), Table("prices", "Price of a million samples", table)]
@@ -55,7 +58,7 @@ def energy_use(data: ReportData) -> list:
     "Return samples per joule at the best batch size."
     t = data.best[data.best.samples_per_joule > 0]
     if not len(t):
-        return [Note("No ranked result has energy: these devices do not report it.")]
+        return [Note("No ranked result has energy: these devices do not report it.", kind="empty")]
     pictures = [
         value_picture(rows, "samples_per_joule", rows.what.iloc[0], "samples per joule", slug("energy", rows.group.iloc[0]))
         for rows in data.first_groups(t)
@@ -72,7 +75,7 @@ def peak_shares(data: ReportData) -> list:
     "Return MFU, and the share of the measured matmul throughput."
     t = in_shown_units(data.best[data.best.mfu.notna() | data.best.ceiling_share.notna()])
     if not len(t):
-        return [Note("No share of the peak: there is no data sheet for these devices, and no ceiling was measured.")]
+        return [Note("No share of the peak: there is no data sheet for these devices, and no ceiling was measured.", kind="empty")]
     pictures = [
         value_picture(rows, column, rows.what.iloc[0], unit, slug(column, rows.group.iloc[0], rows.what.iloc[0]))
         for rows in data.first_groups(t)
@@ -89,7 +92,7 @@ def step_parts(data: ReportData) -> list:
     "Return how the time of a training step is divided."
     t = data.best.dropna(subset=list(STEP_PARTS))
     if not len(t):
-        return [Note("No ranked result has the parts of its steps.")]
+        return [Note("No ranked result has the parts of its steps.", kind="empty")]
     pictures = [stacked_picture(rows, STEP_PARTS, rows.what.iloc[0], slug("split", rows.group.iloc[0])) for rows in data.first_groups(t)]
     table = named_columns(t, "what precision gpu bs forward_ms backward_ms optimizer_ms stack")
     return [*pictures, Table("split", "Parts of a step", table)]
@@ -99,7 +102,7 @@ def words_per_second(data: ReportData) -> list:
     "Return the words per second of recurrent models."
     t = data.best[data.best.family.eq("lstm") & (data.best.tokens_per_s > 0)]
     if not len(t):
-        return [Note("There is no ranked result of a recurrent model.")]
+        return [Note("There is no ranked result of a recurrent model.", kind="empty")]
     pictures = []
     for rows in data.first_groups(t):
         what = rows.what.iloc[0]
