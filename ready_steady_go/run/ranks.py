@@ -334,14 +334,14 @@ class RankBench(Bench):
     def _links(self, step) -> tuple[dict, list[dict]]:
         "Return the fields and findings of the links: all-reduces, and which GPUs reach each other."
         on_cpu, n_bytes = self.device.type == "cpu", gradient_bytes(step.work.model)
-        own = self._bandwidth(n_bytes)
-        large = None if on_cpu else self._bandwidth(REDUCED_BYTES)
+        own = self.bandwidth(n_bytes)
+        large = None if on_cpu else self.bandwidth(REDUCED_BYTES)
         access = {} if on_cpu else peer_access(self.ranks.n, torch.cuda.can_device_access_peer)
         found = slow_allreduce_finding(large, on_cpu), p2p_finding(access)
         fields = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large, p2p=None if on_cpu else access)
         return fields, [f for f in found if f]
 
-    def _bandwidth(self, n_bytes: int) -> float:
+    def bandwidth(self, n_bytes: int) -> float:
         "Return the bus bandwidth of an all-reduce of so many bytes, bytes/s."
         self.progress("reduce", None)
         data = self._together(lambda: torch.zeros(max(1, n_bytes // 4), device=self.device))
@@ -356,9 +356,14 @@ class RankBench(Bench):
 def answer_as_rank(bench: RankBench, question: dict, send: Callable[[dict], None]) -> dict:
     "Return the answer to a question."
     try:
+        if question["do"] == "reduce":
+            bench.progress = lambda phase, m: send(dict(event="beat", phase=phase))
+            return dict(event="reduced", busbw=bench.bandwidth(question["n_bytes"]))
         return answer_check(bench, question) if question["do"] == "check" else answer_point(bench, question, send)
     except UserError as error:
         return refused(error)
+    except RankFailed as failed:  # of `reduce`
+        return refused(UserError(str(failed)))
 
 # %% ../../nbs/run/06bb_ranks.ipynb #1d6b69b4
 def serve(

@@ -159,10 +159,13 @@ def peer_access(
     return {f"{a}-{b}": can_access(a, b) and can_access(b, a) for a in range(n) for b in range(a + 1, n)}
 
 
-def p2p_finding(access: dict[str, bool]) -> dict[str, Any] | None:
+def p2p_finding(
+    access: dict[str, bool],
+    why: str | None = None,  # the reason, as far as it is known
+) -> dict[str, Any] | None:
     "Return a finding if a pair of GPUs cannot read each other's memory."
     blocked = [pair for pair, can in access.items() if not can]
     if not blocked:
         return None
     more = f" and {len(blocked) - 3} more" if len(blocked) > 3 else ""
-    return dict(code="p2p_blocked", pairs=", ".join(blocked[:3]) + more)
+    return dict(code="p2p_blocked", pairs=", ".join(blocked[:3]) + more + (f"; {why}" if why else ""))
