@@ -39,7 +39,7 @@ from .world import mark_failure
 from ..spec.errors import UserError
 from ..spec.spec import Spec
 from ..store.record import Record, make_record
-from ..timing.device import make_clock, oom_cause, synchronize
+from ..timing.device import free_memory, make_clock, oom_cause, synchronize
 from ..timing.measure import Measurement, UntilFlat, measure
 from ..timing.passes import run_passes
 from ready_steady_go.timing.scaling import (
@@ -61,6 +61,7 @@ from ready_steady_go.timing.scaling import (
 )
 from ..training.compiling import compile_model
 from ..training.parallel import gradient_bytes, has_unused_parameters, share_gradients
+from ..training.sharded import shard, share_weights
 from ..training.workload import nonfinite_finding
 
 # %% ../../nbs/run/06bb_ranks.ipynb #284f6f93
@@ -225,15 +226,21 @@ class RankBench(Bench):
         return self.ranks.together(work, self.device)
 
     def _prepare(self, spec: Spec) -> tuple[Any, dict]:
-        "Return a step that has run without the other ranks, and the fields of a record that say what was built."
+        "Return a step that has run, and the fields of a record that say what was built."
+        if spec.strategy == "fsdp2":
+            return self._prepare_sharded(self._own(spec))
         step, switches = self._together(partial(self._try_step, spec))
         self.unused = any(self.ranks.gather(self.unused))
         self.before = [] if self.brief else self._bases(step, spec)
         return step, switches
 
+    def _own(self, spec: Spec) -> Spec:
+        "Return the spec with a seed for this rank: every rank has its own batch."
+        return replace(spec, seed=(spec.seed + self.ranks.rank) % 2**32)
+
     def _try_step(self, spec: Spec) -> tuple[Any, dict]:
-        "Run two plain steps beside the memory that the shared gradients will need. Every rank has its own batch."
-        step, switches = super()._prepare(replace(spec, seed=(spec.seed + self.ranks.rank) % 2**32))
+        "Run two plain steps beside the memory that the shared gradients will need."
+        step, switches = super()._prepare(self._own(spec))
         reserve = torch.empty(gradient_bytes(step.work.model), dtype=torch.uint8, device=self.device)
         if spec.compile:
             compile_step(step, spec, self.device, self.progress)
@@ -264,7 +271,8 @@ class RankBench(Bench):
         "Return the measurement of all ranks with shared gradients, and the fields and findings of the readings around it."
         step.scaler = torch.amp.GradScaler(step.device_type, enabled=step.scaler.is_enabled())  # the same on all ranks
         step.optimizer.state.clear()
-        share_gradients(step, spec, self.unused)
+        if spec.strategy != "fsdp2":
+            share_gradients(step, spec, self.unused)
         region, agreed = TimedRegion(self.device, gpu), lambda done: all(self.ranks.gather(done))
         fields, found = compile_step(step, spec, self.device, progress, agreed) if spec.compile else ({}, [])
         soak = UntilFlat(requested["soak"], lambda: hottest(self.ranks.gather(soak_sensors(self.gpu)))) if requested["soak"] else None
@@ -301,8 +309,9 @@ class RankBench(Bench):
 
     def _examine(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "Measure what the throughput consists of, add its fields, and return all findings."
+        explain = self._explain_sharded if spec.strategy == "fsdp2" else self._explain
         try:
-            more, found = self._explain(step, spec, m)
+            more, found = explain(step, spec, m)
         except RankFailed as failed:  # the throughput was measured before, and holds
             more, found = {}, [dict(code="passes_failed", error=str(failed))]
         fields |= more
@@ -313,16 +322,74 @@ class RankBench(Bench):
         "Return the fields and findings of the step without communication, of each device alone, and of the links."
         self.progress("alone", None)
         self._together(partial(self._without_sharing, step, spec))
-        mine = self._together(lambda: self._measure_alone(step, spec))
-        alone, after = self.ranks.gather(mine), self._bases(step, spec)
-        own, found = self._together(lambda: run_passes(step, spec.mode, self.device, replace(mine, ready_s=m.warmup_s)))
+        alone, after = self._side_by_side(step, spec)
+        mine = replace(alone[self.ranks.rank], ready_s=m.warmup_s)
+        own, found = self._together(lambda: run_passes(step, spec.mode, self.device, mine))
         each = self.ranks.gather((own, found))
         busy = [fields.get("busy") for fields, _ in each]
         fields = each[0][0] | dict(busy=None if None in busy else min(busy))
         reduced, slow = self._links(step)
-        straggler = straggler_finding(alone, self.cards)
-        found = unique_findings([found for _, found in each]) + slow + ([straggler] if straggler else [])
+        found = unique_findings([found for _, found in each]) + slow + self._straggler(alone)
         return fields | scaling_fields(m, alone, self.before, after) | reduced, found
+
+    def _straggler(self, alone: list[Measurement]) -> list[dict]:
+        "Return a finding if one rank is slow."
+        found = straggler_finding(alone, self.cards)
+        return [found] if found else []
+
+    def _prepare_sharded(self, spec: Spec) -> tuple[Any, dict]:
+        "Run two steps with spread weights. A rank that runs out of memory ends, and so do all others."
+        self.before = [] if self.brief else self._on_bare_model(spec, self._bases) or []
+        self._together(partial(self._build, spec))
+        step, switches = self._together(partial(self._sharded_step, spec))
+        step()
+        step()
+        synchronize(self.device)
+        return step, switches
+
+    def _sharded_step(self, spec: Spec) -> tuple[Any, dict]:
+        "Return a step on a model whose weights are spread, and the fields of a record that say what was built."
+        shard(self.work, spec)  # before the step: its optimizer takes the parts
+        step, switches = super()._prepare(spec)
+        share_weights(step, spec)
+        return step, switches
+
+    def _on_bare_model(self, spec: Spec, measure_it: Callable[[Any, Spec], Any]) -> Any:
+        "Return a measurement of a step with all weights on each device, or None if that does not fit."
+        try:
+            return measure_it(self._together(partial(self._bare_step, spec)), spec)
+        except RankFailed as failed:
+            if failed.outcome != "oom":
+                raise
+            return None
+        finally:
+            free_memory(self.device)
+
+    def _bare_step(self, spec: Spec) -> Any:
+        "Return a step on a second model, which has all weights."
+        kept, self.spec = (self.spec, self.work), None
+        try:
+            return super()._prepare(spec)[0]
+        finally:
+            self.spec, self.work = kept
+
+    def _side_by_side(self, step, spec: Spec) -> tuple[list[Measurement], list[Speed]]:
+        "Return the measurements of all ranks without communication, and the throughput of each device alone."
+        mine = self._together(lambda: self._measure_alone(step, spec))
+        return self.ranks.gather(mine), self._bases(step, spec)
+
+    def _explain_sharded(self, step, spec: Spec, m: Measurement) -> tuple[dict, list[dict]]:
+        """Return the fields and findings of each device alone, and of the links.
+
+        The exposed communication is unknown: a step with spread weights does not exist without communication.
+        """
+        self.progress("alone", None)
+        measured = self._on_bare_model(self._own(spec), self._side_by_side) if self.before else None
+        reduced, found = self._links(step)
+        if measured is None:
+            return reduced, found
+        alone, after = measured
+        return scaling_fields(m, alone, self.before, after) | reduced | dict(exposed_comm=None), found + self._straggler(alone)
 
     def _without_sharing(self, step, spec: Spec) -> None:
         "Give a step its own model back."

@@ -57,6 +57,7 @@ def request_conflict(
         f"{option_name(needs_step or '')} has no effect with --mode {mode}; remove it": needs_step is not None,
         "--global-bs and --bs are mutually exclusive; use one": None not in (options.global_bs, options.bs),
         "--search-until: --global-bs is not searched; remove --search-until": options.global_bs and options.search_until,
+        "--strategy fsdp2: one GPU has all weights; add --gpus 2": options.strategy == "fsdp2" and n_devices == [1],
         f"--gpus: --device {options.device} is one GPU; use --device {(options.device or '').partition(':')[0]}": one_device,
         "--search-until: a list of batch sizes is not searched; remove --search-until or --bs": options.bs and options.search_until,
         "--wandb online: no W&B project given; add --project NAME": options.wandb == "online" and not options.project,
@@ -110,7 +111,7 @@ class Request:
         parse_expected(options.expect)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
         lengths = parse_seq_len(typed["seq_len"]) if is_typed(typed.get("seq_len")) else [None]
-        devices: list[dict[str, Any]] = [dict(n_gpus=n, strategy=None if n == 1 else "ddp") for n in options.gpus or [1]]
+        devices: list[dict[str, Any]] = [dict(n_gpus=n, strategy=None if n == 1 else options.strategy) for n in options.gpus or [1]]
         each = product(options.model, precisions, lengths, devices)
         specs = [Spec(model=model, precision=p, seq_len=n, **shared, **fields) for model, p, n, shared in each]
         return cls(specs, options, layout_chosen="layout" in fields)
