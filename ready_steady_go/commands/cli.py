@@ -232,6 +232,8 @@ def rsg(
     if context.invoked_subcommand:
         return _refuse_options(context)
     began = time.monotonic()
+    from ready_steady_go.run.follow import follow
+
     from ready_steady_go.commands.hand_back import with_hand_back
     from ready_steady_go.run.campaign import run
     from ready_steady_go.run.request import Request
@@ -239,6 +241,8 @@ def rsg(
 
     request = Request.from_options(as_typed(typed))
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
+    if request.options.node_rank:
+        return follow(request, screen)
     return with_hand_back(request.options, lambda: run([request], screen, began))
 
 # %% ../../nbs/commands/09_cli.ipynb #49be329a

@@ -58,6 +58,7 @@ def with_devices(
     if spec.n_gpus == ALL_GPUS and kind == "cpu":
         raise UserError("--gpus all: the device is a CPU; use a number, such as --gpus 2")
     n = spec.n_gpus or len(names)
-    if why := devices_error(n, kind, names, may_differ) or (shared_memory_error() if kind == "cuda" and n > 1 else None):
+    here = n // (spec.n_nodes or 1)
+    if why := devices_error(here, kind, names, may_differ) or (shared_memory_error() if kind == "cuda" and here > 1 else None):
         raise UserError(why)
     return replace(spec, n_gpus=n, strategy=spec.strategy if n > 1 else None, backend=BACKENDS[kind] if n > 1 else None)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUMS', 'MAXIMA', 'RankFailed', 'worst_failure', 'Ranks', 'combined_fields', 'unique_findings', 'hottest',
-           'scaling_fields', 'RankBench', 'answer_as_rank', 'serve', 'main']
+           'scaling_fields', 'RankBench', 'check_same_devices', 'join_and_tell', 'answer_as_rank', 'serve', 'main']
 
 # %% ../../nbs/run/06bb_ranks.ipynb #86941497
 import json
@@ -35,7 +35,7 @@ from ready_steady_go.run.bench import (
 )
 from .child import answer_check, answer_point, refused
 from .devices import BACKENDS
-from .world import mark_failure
+from .world import JOINED, mark_failure
 from ..spec.errors import UserError
 from ..spec.spec import Spec
 from ..store.record import Record, make_record
@@ -93,6 +93,7 @@ class Ranks:
     "This rank, and what it hears from the others."
 
     gradient_timeout, control_timeout = timedelta(seconds=120), timedelta(days=1)
+    n_here = property(lambda self: int(os.environ.get("LOCAL_WORLD_SIZE", self.n)))  # ranks of this machine
 
     def __init__(self, rank: int, n: int, group=None):
         self.rank, self.n, self.group = rank, n, group
@@ -205,7 +206,7 @@ class RankBench(Bench):
         self.before: list[Speed] = []  # the throughput of each device alone
         self.cards: list[dict[str, Any]] = []  # of each rank, as its sensors see it
         if self.device.type == "cpu":
-            torch.set_num_threads(max(1, int(cpu_cores()) // ranks.n))
+            torch.set_num_threads(max(1, int(cpu_cores()) // ranks.n_here))
 
     def _measure(self, spec: Spec, requested: dict, limits: dict, brief: bool, progress) -> Record:
         "Return the record of a point that ran to its end."
@@ -403,7 +404,7 @@ class RankBench(Bench):
         on_cpu, n_bytes = self.device.type == "cpu", gradient_bytes(step.work.model)
         own = self.bandwidth(n_bytes)
         large = None if on_cpu else self.bandwidth(REDUCED_BYTES)
-        access = {} if on_cpu else peer_access(self.ranks.n, torch.cuda.can_device_access_peer)
+        access = {} if on_cpu else peer_access(self.ranks.n_here, torch.cuda.can_device_access_peer)
         found = slow_allreduce_finding(large, on_cpu), p2p_finding(access)
         fields = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large, p2p=None if on_cpu else access)
         return fields, [f for f in found if f]
@@ -419,18 +420,32 @@ class RankBench(Bench):
         "Return the record of a throughput. Only rank 0 judges it; the records of the others are not used."
         return make_record(spec, self.machine, m) if self.ranks.rank else super()._judge(spec, m, findings, fields)
 
+# %% ../../nbs/run/06bb_ranks.ipynb #189e2592
+def check_same_devices(names: list[str], may_differ: bool) -> None:
+    "Raise a `UserError` if the devices of several machines differ. Those of one machine were compared before the ranks started."
+    kinds = ", ".join(dict.fromkeys(names))
+    if "," in kinds and not may_differ:
+        raise UserError(f"--nodes: the machines have different devices ({kinds}); use --gpus-may-differ")
+
+
+def join_and_tell(kind: str, pipes: tuple[Any, Any]) -> Ranks:
+    "Join the world. On another machine than the first, tell it to the process that waits for it."
+    ranks = Ranks.join(kind)
+    if ranks.rank and os.environ.get("LOCAL_RANK") == "0":
+        print(JOINED, file=pipes[1], flush=True)
+    return ranks
+
 # %% ../../nbs/run/06bb_ranks.ipynb #008cb1c3
 def answer_as_rank(bench: RankBench, question: dict, send: Callable[[dict], None]) -> dict:
     "Return the answer to a question."
     try:
+        check_same_devices(bench.ranks.gather(bench.machine.device_name), question.get("may_differ", True))
         if question["do"] == "reduce":
             bench.progress = lambda phase, m: send(dict(event="beat", phase=phase))
             return dict(event="reduced", busbw=bench.bandwidth(question["n_bytes"]))
         return answer_check(bench, question) if question["do"] == "check" else answer_point(bench, question, send)
     except UserError as error:
         return refused(error)
-    except RankFailed as failed:  # of `reduce`
-        return refused(UserError(str(failed)))
 
 # %% ../../nbs/run/06bb_ranks.ipynb #1d6b69b4
 def serve(
@@ -443,12 +458,13 @@ def serve(
     while True:
         question = json.loads(ranks.hear(next(lines) if lines else None))
         send = reply_to(question, pipes[1]) if lines else lambda answer: None
+        if question["do"] == "leave":
+            return send(dict(event="left"))
         try:
             bench = bench or ranks.together(make_bench)
+            send(answer_as_rank(bench, question, send))
         except RankFailed as failed:
             send(dict(event="refused", message=str(failed)))
-            continue
-        send(answer_as_rank(bench, question, send))
 
 
 def main(
@@ -456,10 +472,9 @@ def main(
     pipes: tuple[Any, Any],  # see `take_pipes`
 ) -> None:
     "Join the world, and answer questions."
-    ranks, device = Ranks.join(kind), torch.device(kind)
+    ranks, device = join_and_tell(kind, pipes), torch.device(kind)
     try:
         serve(ranks, partial(RankBench, ranks, kind), pipes)
     except Exception as error:
-        outcome = outcome_of(error, device)
-        mark_failure(ranks.rank, outcome, describe_error(oom_cause(error) or error))
+        mark_failure(ranks.rank, outcome_of(error, device), describe_error(oom_cause(error) or error))
         os._exit(1)

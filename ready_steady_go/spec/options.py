@@ -24,6 +24,7 @@ from ready_steady_go.spec.parse import (
     parse_bs,
     parse_device,
     parse_gpus,
+    parse_master,
     parse_models,
     parse_seconds,
     parse_size,
@@ -174,6 +175,7 @@ class SpecFields:
     half_weights: bool | None = option(None, "With --mode infer: weights in FP16 or BF16, without autocast.", STEP, label="half weights")
     n_gpus: int = 1  # devices that share a step; 0: all that the machine has, until that number is known
     strategy: str | None = None  # how several devices share a step: ddp, each has all weights; fsdp2, a part of them; None: one device
+    n_nodes: int | None = None  # machines whose devices share a step; None: one
     backend: str | None = None  # library that averages the gradients: nccl, or gloo between processes of a CPU; None: one device
     full_dropout: bool | None = None  # an LSTM drops after embedding and layers, as published; None: between layers only, or no dropout
     changed: str | None = None  # the options whose value is not the model's own, separated by spaces; None: not known
@@ -227,7 +229,7 @@ def option_words(row: Option, value: Any) -> str:  # `10 classes`, `not tied`
     text, plural = f"{value:g}" if isinstance(value, float) else str(value), value != 1
     return row.label.format(text, s="s" if plural else "", es="es" if plural else "")
 
-# %% ../../nbs/spec/00b_options.ipynb #d131627b
+# %% ../../nbs/spec/00b_options.ipynb #1ec2b686
 def _is_in_label(spec: SpecFields, row: Option) -> bool:
     "Return True if a label has this option."
     value = getattr(spec, row.field)
@@ -239,7 +241,7 @@ def _is_in_label(spec: SpecFields, row: Option) -> bool:
         return spec.changed is None or row.field in (*SAMPLE_FIELDS, *spec.changed.split())
     return value is not False and value != row.default
 
-
+# %% ../../nbs/spec/00b_options.ipynb #d131627b
 def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size="224 px")`
     "Return the parts of a label by field, without model and precision; the size of a sample comes first."
     rows = options_of(SpecFields)
@@ -247,6 +249,8 @@ def label_words(spec: SpecFields) -> dict[str, str]:  # `dict(mode="infer", size
     words = {name: option_words(rows[name], getattr(spec, name)) for name in order if _is_in_label(spec, rows[name])}
     if spec.n_gpus not in (None, 1):
         words["n_gpus"] = f"{spec.n_gpus or 'all'} {'processes' if spec.backend == 'gloo' else 'GPUs'}"
+    if spec.n_nodes is not None:
+        words["n_nodes"] = f"{spec.n_nodes} nodes"
     if spec.strategy not in (None, "ddp"):
         words["strategy"] = spec.strategy
     if spec.backend not in (None, "nccl"):
@@ -321,6 +325,12 @@ class RunOptions:
                                    metavar="N")  # fmt: skip
     strategy: str = option("ddp", "With --gpus: ddp, each GPU has all weights; fsdp2, each has a part of them. Default: ddp.", GPUS,
                            metavar="NAME", choices=STRATEGIES)  # fmt: skip
+    nodes: int = option(1, "Machines that share a step; start the same command on each. --gpus counts those of each machine.", BOX,
+                        metavar="N", least=1)  # fmt: skip
+    node_rank: int | None = option(None, "With --nodes: the number of this machine. Only number 0 prints and keeps results.", BOX,
+                                   metavar="K", least=0)  # fmt: skip
+    master: str | None = option(None, "With --nodes: a free port of machine 0, as the others reach it.", BOX, metavar="HOST:PORT",
+                                read=parse_master)  # fmt: skip
     gpus_may_differ: bool = option(False, "With --gpus: measure even if the GPUs are of different models.", BOX)
     device: str | None = option(None, f"{', '.join(DEVICES)} or cuda:1. Default: the accelerator, else the CPU.", BOX,
                                 metavar="DEVICE", read=parse_device)  # fmt: skip

@@ -282,7 +282,8 @@ def comparison_key(record: Record) -> str:
 # Fields that are younger than the first journals: unknown ones are neither in an id nor in a line, so that both stay the same.
 YOUNGER_FIELDS = (
     "allocator", "changed", "digest", "full_dropout", "carry_state", "no_cudnn", "half_weights", "n_params", "trace_s", "autocast",
-    "cuda_archs", "os_version", "gpus", "strategy", "backend", "global_bs", "single_throughput", "single_ci95", "scaling_efficiency",
+    "cuda_archs", "os_version", "gpus", "strategy", "n_nodes", "backend", "global_bs", "single_throughput", "single_ci95",
+    "scaling_efficiency",
     "scaling_efficiency_ci95", "local_step_ms", "exposed_comm", "rank_skew", "slowest_rank", "allreduce_bytes", "allreduce_busbw",
     "allreduce_busbw_256mb", "p2p", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
 )  # fmt: skip
@@ -374,7 +375,7 @@ def _are_cards(value: list) -> bool:
 COUNT = dict(least=1)
 SIGNED = dict(least=-LARGEST)
 RULES: dict[str, dict[str, Any]] = _option_limits() | dict(
-    schema=COUNT, bs=COUNT, n_gpus=COUNT, throughput=dict(above=0), drift=SIGNED, temperature_c=SIGNED,
+    schema=COUNT, bs=COUNT, n_gpus=COUNT, n_nodes=COUNT, throughput=dict(above=0), drift=SIGNED, temperature_c=SIGNED,
     findings=dict(shape=_are_findings, parts="of objects with code and text"),
     windows=dict(shape=_are_windows, parts="of pairs of numbers"),
     throttle=dict(shape=_are_shares, parts="of numbers"),
