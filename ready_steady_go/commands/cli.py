@@ -232,10 +232,9 @@ def rsg(
     if context.invoked_subcommand:
         return _refuse_options(context)
     began = time.monotonic()
-    from ready_steady_go.run.follow import follow
-
     from ready_steady_go.commands.hand_back import with_hand_back
     from ready_steady_go.run.campaign import run
+    from ready_steady_go.run.follow import follow
     from ready_steady_go.run.request import Request
     from ready_steady_go.run.screen import Screen
 
