@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_NVLINKS', 'SWITCH', 'PATHS', 'LINK_WORDS', 'READ', 'NO_ACCESS', 'ACS', 'LABEL', 'CELL', 'MAX_COLUMNS',
            'MIN_SHARED_BYTES', 'bus_id', 'nvlink_ends', 'link_between', 'reason_for_no_access', 'read_links',
-           'link_text', 'legend', 'matrix_lines', 'shared_memory_error']
+           'links_text', 'links_of_text', 'link_text', 'legend', 'matrix_lines', 'shared_memory_error']
 
 # %% ../../nbs/box/03h_links.ipynb #cb33e920
 import os
@@ -78,6 +78,26 @@ def read_links(
                 links[f"{i}-{j}"], reasons[f"{i}-{j}"] = link_between(a, b), reason_for_no_access(a, b)
     known = lambda found: {pair: text for pair, text in found.items() if text}
     return known(links), known(reasons)
+
+# %% ../../nbs/box/03h_links.ipynb #9d265284
+def links_text(links: Mapping[str, str]) -> str | None:  # `NV4 0-1 2-3, SYS 0-2`; `NV18` if all have it; None: unknown
+    "Return the links of all pairs as a text."
+    kinds: dict[str, list[str]] = {}
+    for pair, kind in links.items():
+        kinds.setdefault(kind, []).append(pair)
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return ", ".join(" ".join([kind, *pairs]) for kind, pairs in kinds.items()) or None
+
+
+def links_of_text(
+    text: str,
+    n: int,  # GPUs
+) -> dict[str, str]:  # by pair
+    "Return the links in a text of `links_text`."
+    kinds = [part.split() for part in text.split(",")]
+    every = [f"{a}-{b}" for a, b in combinations(range(n), 2)]
+    return {pair: kind for kind, *pairs in filter(None, kinds) for pair in (pairs or every)}
 
 # %% ../../nbs/box/03h_links.ipynb #c08109cf
 LABEL, CELL, MAX_COLUMNS = 14, 6, 11  # columns of text, so that a line has at most 80; GPUs in a matrix

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ..box.links import links_text, read_links
 from ..box.machine import cpu_cores
 from ..box.process import lines_while_open, reply_to
 from ..box.sensors import Sampler, read_facts, summarise_load
@@ -335,7 +336,7 @@ class RankBench(Bench):
 
     def _straggler(self, alone: list[Measurement]) -> list[dict]:
         "Return a finding if one rank is slow."
-        found = straggler_finding(alone, self.cards)
+        found = straggler_finding(alone, self.cards, on_cpu=self.device.type == "cpu")
         return [found] if found else []
 
     def _prepare_sharded(self, spec: Spec) -> tuple[Any, dict]:
@@ -405,8 +406,11 @@ class RankBench(Bench):
         own = self.bandwidth(n_bytes)
         large = None if on_cpu else self.bandwidth(REDUCED_BYTES)
         access = {} if on_cpu else peer_access(self.ranks.n_here, torch.cuda.can_device_access_peer)
-        found = slow_allreduce_finding(large, on_cpu), p2p_finding(access)
-        fields = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large, p2p=None if on_cpu else access)
+        links, reasons = read_links([card.get("pci_id") for card in self.cards[: self.ranks.n_here]])
+        blocked = [why for pair, why in reasons.items() if access.get(pair) is False]
+        found = slow_allreduce_finding(large, on_cpu), p2p_finding(access, why=blocked[0] if blocked else None)
+        fields: dict = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large)
+        fields |= dict(p2p=None if on_cpu else access, links=links_text(links))
         return fields, [f for f in found if f]
 
     def bandwidth(self, n_bytes: int) -> float:

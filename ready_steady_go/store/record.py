@@ -102,6 +102,7 @@ class Record(SpecFields):
     allreduce_busbw: float | None = None  # bus bandwidth of an all-reduce of that size, bytes/s
     allreduce_busbw_256mb: float | None = None  # the same of 256 MiB
     p2p: dict | None = None  # pair of GPUs, such as 0-1: True if each can read the other's memory
+    links: str | None = None  # of the pairs of GPUs, in the words of `nvidia-smi topo -m`: NV4 0-1, SYS 0-2 1-2; SYS if all have it
     ranks: list | None = None  # the card of each rank under load: name, pci_id, power_limit_w, sm_clock_mhz, temperature_c, ...
     # soak
     burst_throughput: float | None = None  # over the first 5 s, samples/s
@@ -285,7 +286,7 @@ YOUNGER_FIELDS = (
     "cuda_archs", "os_version", "gpus", "strategy", "n_nodes", "backend", "global_bs", "single_throughput", "single_ci95",
     "scaling_efficiency",
     "scaling_efficiency_ci95", "local_step_ms", "exposed_comm", "rank_skew", "slowest_rank", "allreduce_bytes", "allreduce_busbw",
-    "allreduce_busbw_256mb", "p2p", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
+    "allreduce_busbw_256mb", "p2p", "links", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
 )  # fmt: skip
 
 

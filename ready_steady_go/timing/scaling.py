@@ -126,6 +126,7 @@ def rank_skew(
 def straggler_finding(
     alone: Sequence[Measurement],  # of each rank, side by side without communication
     cards: Sequence[dict[str, Any]],  # of each rank: `pci_id`, `sm_clock_mhz`, `power_limit_w` and more, None where unknown
+    on_cpu: bool = False,
 ) -> dict[str, Any] | None:
     "Return a finding if one rank is so slow that the others wait for it."
     share, rank = rank_skew([m.step_ms for m in alone])
@@ -135,7 +136,8 @@ def straggler_finding(
     shown = dict(sm_clock_mhz=" at {:.0f} MHz", power_limit_w=", power limit {:.0f} W")
     words = "".join(text.format(card[name]) for name, text in shown.items() if card.get(name) is not None)
     which = f"GPU {card['pci_id']}" if card.get("pci_id") else f"rank {rank}"
-    return dict(code="straggler", which=which + words, share=share)
+    fewer = "fewer processes" if on_cpu else "fewer GPUs with CUDA_VISIBLE_DEVICES"
+    return dict(code="straggler", which=which + words, share=share, fewer=fewer)
 
 # %% ../../nbs/timing/02d_scaling.ipynb #3fd72be1
 MIN_BUS_BANDWIDTH = 3e9  # bytes/s, between GPUs

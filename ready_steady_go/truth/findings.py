@@ -217,7 +217,7 @@ FINDINGS = dict(
     straggler=Finding(
         "one of several GPUs is more than 5 % slower than the median, and the others wait for it in each step",
         "{which} takes {share:.0%} longer for a step than the median of all, and the others wait for it",
-        "use fewer GPUs with CUDA_VISIBLE_DEVICES, or rent another box",
+        "use {fewer}, or rent another box",
     ),
     slow_allreduce=Finding(
         "gradients travel between the GPUs with less than 3 GB/s",
