@@ -60,8 +60,6 @@ int nvmlInitWithFlags(u32 flags) {
 }
 /* Only torch asks these: its expandable segments need NVML. */
 int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
-int nvmlDeviceGetNvLinkRemoteDeviceType(void) { return 3; }
-int nvmlDeviceGetNvLinkRemotePciInfo_v2(void) { return 3; }
 int nvmlDeviceGetComputeRunningProcesses(void) { return 3; }
 int nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 13000; return 0; }
 int nvmlShutdown(void) { return sessions ? (sessions--, 0) : UNINITIALIZED; }
@@ -93,6 +91,19 @@ int nvmlDeviceGetPciInfo_v3(device d, struct pci *out) {
     snprintf(out->bus_id, sizeof out->bus_id, "00000000:%02X:00.0", out->bus);
     return !sessions ? UNINITIALIZED : there(d) ? 0 : NOT_FOUND;
 }
+
+/* What joins the two GPUs: nvlinks=4, nvlink_to=2 (a switch), topology=10, p2p=0. */
+int nvmlDeviceGetNvLinkState(device d, u32 link, u32 *out) {
+    u32 links, code = small(d, "nvlinks", 0, &links);
+    *out = link < links;
+    return link < 18 ? (int)code : INVALID;
+}
+int nvmlDeviceGetNvLinkRemoteDeviceType(device d, u32 link, u32 *out) { return link < 18 ? small(d, "nvlink_to", 0, out) : INVALID; }
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(device d, u32 link, struct pci *out) {
+    return link < 18 ? nvmlDeviceGetPciInfo_v3(d == (device)1 ? (device)2 : (device)1, out) : INVALID;
+}
+int nvmlDeviceGetTopologyCommonAncestor(device a, device b, u32 *out) { return b ? small(a, "topology", 30, out) : INVALID; }
+int nvmlDeviceGetP2PStatus(device a, device b, u32 index, u32 *out) { return b && index < 5 ? small(a, "p2p", 0, out) : INVALID; }
 
 #define ONE(name, key, otherwise) int nvmlDeviceGet##name(device d, u32 *out) { return small(d, key, otherwise, out); }
 #define KIND(name, key, otherwise) int nvmlDeviceGet##name(device d, u32 kind, u32 *out) { \

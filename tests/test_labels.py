@@ -21,7 +21,7 @@ VALUES = dict(
     size=(224, 96, "320x224"), channels=(3, 1), classes=(1000, 10), layout=("nchw", "channels_last"), optimizer=("sgd", "adam"),
     fused=(True, False), lr=(0.1, 0.2), clip=(None, 0.5, 1.0), grad_accum=(1, 2), checkpointing=(False, True),
     compile=(None, "inductor", "inductor:max-autotune"), torchscript=(False, True), cuda_graph=(False, True), n_gpus=(1, 2),
-    strategy=("ddp", "fsdp2"), backend=("nccl", "gloo"),
+    strategy=("ddp", "fsdp2"), n_nodes=(None, 2), backend=("nccl", "gloo"),
     task=("classify", "lm"), seq_len=(64, 128), attention=("sdpa", "eager"), cell=("LSTM", "GRU"), layers=(1, 2), emb_dim=(64, 128),
     hid_dim=(64, 128), tied=(True, False), vocab=(1000, 2000), dropout=(0.1, 0.5),
     digest=(None, "0123456789abcdef", "fedcba9876543210"),

@@ -86,6 +86,7 @@ def test_out_of_memory_keeps_the_ranks_and_a_death_ends_them(tmp_path, monkeypat
     (images,) = runner.check([Spec(model="test_resnet", n_gpus=2, strategy="ddp", **more)])  # by the ranks themselves
     other = runner.point(replace(images, bs=4), limits)
     assert (first.outcome, second.outcome, other.outcome) == ("oom", "ok", "ok") and runner.child is world
+    assert world.ask(dict(do="reduce", n_bytes=2**20))["busbw"] > 0  # the doctor's question
     assert (other.global_bs, other.n_items) == (16, 20 * 16) and "stride" not in runner.child.errors.kept.decode()
     assert first.error == "rank 1 of 2: OutOfMemoryError: CUDA out of memory."
     third = runner.point(replace(spec, bs=8), limits)

@@ -23,6 +23,7 @@ pytestmark = [
 PLAY = """
 import json, os, sys, time
 from dataclasses import asdict
+from ready_steady_go.box.links import read_links
 from ready_steady_go.box.machine import any_gpu_lost, gpu_count, nvidia_driver
 from ready_steady_go.box.sensors import EnergyMeter, Sampler, open_gpu, read_facts, summarise_load
 from ready_steady_go.truth.health import gpu_findings
@@ -43,7 +44,8 @@ def play(box):
     seen = dict(findings=found, before=before and asdict(before), load=asdict(load), joules=joules, how=how, opened=gpu is not None,
         lost=any_gpu_lost(), driver=nvidia_driver(), gpus=gpu_count(), samples=len(sampler.samples), torch="torch" in sys.modules)
     if gpu: gpu.close()
-    return seen
+    links, reasons = read_links(["00000000:01:00.0", "00000000:41:00.0"])
+    return seen | dict(links=links, reasons=reasons)
 
 for line in sys.stdin: print(json.dumps(play(json.loads(line))), flush=True)
 """
@@ -117,6 +119,11 @@ BOXES = dict(
     a_slice_by_uuid=box("mig=1", where="GPU-part", findings=["mig"], mig=True),
     one_of_two_without_an_address=box(other="limit=200000", where=None, opened=False),
     the_only_one_without_an_address=box("limit=200000", where=None, findings=["power_limit"]),
+    joined_by_the_cpu=box(other="", links={"0-1": "PHB"}),
+    joined_by_nvlink=box("nvlinks=4", other="nvlinks=4", links={"0-1": "NV4"}),
+    joined_by_nvswitch=box("nvlinks=18 nvlink_to=2", other="nvlinks=18 nvlink_to=2", links={"0-1": "NV18"}),
+    on_two_sockets=box("topology=50 p2p=4", other="", links={"0-1": "SYS"}, reasons={"0-1": "a setting of the driver turns it off"}),
+    joined_by_nothing_known=box("topology=!3 p2p=!3 nvlinks=!3", other="nvlinks=!3", links={}, reasons={}),
     mig=box("mig=1 used=9221225472 energy=1,90000", findings=["mig"], mig=True, joules=None, how=None),
 )
 

@@ -137,7 +137,8 @@ def codes_at(node):
 
 # Words of a remedy that are typed: commands, options and settings. Without code marks, the site would print -- as a dash.
 TYPED = re.compile(r"(?:rsg \w+ |docker run |nvidia-smi )?(?<!\w)--?[a-z][\w-]*(?: (?:\d\w*|cpu))?|\brsg doctor\b|\b[A-Z_]+=\d+")
-EXAMPLES = dict(longer="--n-seconds 30 (for slow steps, --n-batches 12)")  # of the numbers that remedies name
+# Of the numbers and words that remedies name.
+EXAMPLES = dict(longer="--n-seconds 30 (for slow steps, --n-batches 12)", fewer="fewer GPUs with CUDA_VISIBLE_DEVICES")
 
 
 def findings_table():

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNITS_OF_LINKS', 'UNITS_OF_MEMORY', 'UNITS_OF_COMPUTING', 'UNITS_OF_PRICES', 'QUANTITIES', 'CONDITIONS',
-           'OTHER_NAMES', 'RULE_EXAMPLE', 'COMPARISONS', 'OTHER_SIGNS', 'Quantity', 'Rule', 'version_numbers',
-           'parse_rule', 'parse_rules', 'format_quantity', 'check_rule']
+           'OTHER_NAMES', 'RULE_EXAMPLE', 'COMPARISONS', 'OTHER_SIGNS', 'CONDITION_REASONS', 'Quantity', 'Rule',
+           'version_numbers', 'parse_rule', 'parse_rules', 'format_quantity', 'check_rule']
 
 # %% ../../nbs/box/03d_requirements.ipynb #5627a109
 import re
@@ -40,16 +40,19 @@ QUANTITIES = dict(
     mem=Quantity("GB", 1e9, UNITS_OF_MEMORY),
     ram=Quantity("GB", 1e9, UNITS_OF_MEMORY),
     cores=Quantity("cores", 1, {"": 1, "core": 1, "cores": 1}),
+    gpus=Quantity("GPUs", 1, {"": 1, "gpu": 1, "gpus": 1}),
+    busbw=Quantity("GB/s", 1e9, UNITS_OF_LINKS),  # of an all-reduce
     driver=Quantity("", 1, None),
     price=Quantity("USD/h", 1, UNITS_OF_PRICES),
     power=Quantity("W", 1, {"": 1, "w": 1, "watt": 1, "watts": 1, "kw": 1000}),
     temp=Quantity("°C", 1, {"": 1, "c": 1, "°c": 1}),
     **{precision: Quantity("TFLOP/s", 1e12, UNITS_OF_COMPUTING) for precision in PRECISIONS},
 )
-CONDITIONS = ("healthy", "gpu")  # met or not, without a number
+CONDITIONS = ("healthy", "gpu", "p2p")  # met or not, without a number
 OTHER_NAMES = dict(
     vram="mem", memory="mem", gpu_mem="mem", bandwidth="copy", link="pcie", cpu="cores", cpus="cores", cost="price", usd="price",
-    watts="power", temperature="temp", half="fp16", float16="fp16", float32="fp32",
+    watts="power", temperature="temp", half="fp16", float16="fp16", float32="fp32", gpu="gpus", n_gpus="gpus", allreduce="busbw",
+    nvlink="busbw",
 )  # fmt: skip
 
 # %% ../../nbs/box/03d_requirements.ipynb #4eb86f38
@@ -164,13 +167,19 @@ def format_quantity(
     quantity = QUANTITIES[name]
     return f"{value / quantity.unit_size:.4g} {quantity.unit}"
 
-# %% ../../nbs/box/03d_requirements.ipynb #c03e7f37
+# %% ../../nbs/box/03d_requirements.ipynb #2329b433
 def _is_met(rule: Rule, value: float | tuple[int, ...]) -> bool:
     "Return the result of a comparison. A version is compared to the length of the rule's: 550.54 is 550."
     if isinstance(value, tuple) and isinstance(rule.value, tuple):
         value = value[: len(rule.value)]
     assert rule.sign  # a rule without a comparison is a condition
     return COMPARISONS[rule.sign](value, rule.value)
+
+# %% ../../nbs/box/03d_requirements.ipynb #c03e7f37
+CONDITION_REASONS = dict(  # if it is not met; if it is
+    gpu=("this device is not a GPU", "this device is a GPU"),
+    p2p=("some GPUs cannot read each other's memory", "all GPUs read each other's memory"),
+)
 
 
 def check_rule(
@@ -183,8 +192,8 @@ def check_rule(
     value = values.get(rule.name)
     if rule.name == "healthy":
         return verdict | dict(met=not findings, reason=", ".join(f["code"] for f in findings) or "no findings")
-    if rule.name == "gpu":
-        return verdict | dict(met=bool(value), reason="this device is a GPU" if value else "this device is not a GPU")
+    if rule.name in CONDITION_REASONS and (value is not None or rule.name == "gpu"):
+        return verdict | dict(met=bool(value), reason=CONDITION_REASONS[rule.name][bool(value)])
     if value is None:
         return verdict | dict(reason="no price is known" if rule.name == "price" else "not measured on this device")
     text, quantity = format_quantity(rule.name, value), QUANTITIES[rule.name]

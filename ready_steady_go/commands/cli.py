@@ -327,11 +327,14 @@ def rsg(
     began = time.monotonic()
     from ready_steady_go.commands.hand_back import with_hand_back
     from ready_steady_go.run.campaign import run
+    from ready_steady_go.run.follow import follow
     from ready_steady_go.run.request import Request
     from ready_steady_go.run.screen import Screen
 
     request = Request.from_options(as_typed(typed))
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
+    if request.options.node_rank:
+        return follow(request, screen)
     return with_hand_back(request.options, lambda: run([request], screen, began))
 
 # %% ../../nbs/commands/09_cli.ipynb #49be329a
@@ -340,27 +343,31 @@ def rsg(
 def doctor_cli(
     require: Annotated[
         str | None,
-        typer.Option("--require", metavar="RULES", help="Exit 1 unless they hold, such as healthy,pcie>=8GB/s,fp16>=60TFLOPS,mem>=20GB."),
+        typer.Option(
+            "--require",
+            metavar="RULES",
+            help="Exit 1 unless they hold, such as healthy,pcie>=8GB/s,fp16>=60TFLOPS,mem>=20GB,gpus>=2,busbw>=9GB/s.",
+        ),
     ] = None,
     seconds: Annotated[
         str, typer.Option("--seconds", metavar="TIME", help="Load the device for this long. Default: 20.", show_default=False)
     ] = "20",
     **typed: Any,
 ):
-    """Check if this box is healthy: its parts, 20 s of load, a verdict.
+    """Check if this box is healthy: its parts, 20 s of load, a verdict. Several GPUs are examined together and one by one.
 
     Exit code 0: it is healthy, and every rule holds. Exit code 1: it is not, or a rule does not hold.
 
     For example: rsg doctor --require "healthy,pcie>=8GB/s"
     """
-    from ready_steady_go.commands.doctor import doctor_command
+    from ready_steady_go.commands.cards import box_doctor_command
     from ready_steady_go.run.screen import Screen
     from ready_steady_go.spec.parse import parse_seconds
 
     device, usd = (read_value(OPTION_ROWS[name], typed[name]) for name in ("device", "usd_per_hour"))
     screen = Screen(as_json=typed["json"], quiet=typed["quiet"])
-    seconds_s = parse_seconds(seconds, "--seconds")
-    return doctor_command(device, require, typed["json"], screen, seconds_s, usd, expect=typed["expect"])
+    shown = dict(as_json=typed["json"], screen=screen, seconds=parse_seconds(seconds, "--seconds"))
+    return box_doctor_command(device=device, require=require, usd_per_hour=usd, expect=typed["expect"], **shown)
 
 # %% ../../nbs/commands/09_cli.ipynb #08783405
 @app.command("models")

@@ -7,9 +7,9 @@ __all__ = ['ALL_SOURCES', 'STRESS_COMMAND', 'MIN_PEAK_SHARE', 'MIN_PEAK_SHARE_AT
            'PCIE_LANE_GB_S', 'MIN_LINK_SHARE', 'MIN_LINK_GB_S', 'PCIE_LANES', 'FASTER_LINKS', 'MEMORY_LIMIT_FILES',
            'CARD_COLUMNS', 'LABEL_COLUMNS', 'MIN_LOAD_S', 'MAX_LOAD_S', 'Sources', 'GpuReadings', 'died', 'Examination',
            'examine', 'wrong_results', 'is_power_bound', 'slow_matmul', 'slow_link', 'highest_rates', 'too_fast',
-           'container_limits', 'rule_values', 'all_findings', 'unhealthy', 'make_report', 'host_facts', 'device_facts',
-           'software_facts', 'gpu_lines', 'machine_lines', 'measured_lines', 'verdict_line', 'conclusion', 'card',
-           'doctor_command']
+           'container_limits', 'rule_values', 'all_findings', 'unhealthy', 'make_report', 'wrapped_facts', 'host_facts',
+           'device_facts', 'software_facts', 'gpu_lines', 'machine_lines', 'measured_lines', 'verdict_line',
+           'conclusion', 'card', 'Visit', 'doctor_command']
 
 # %% ../../nbs/commands/08_doctor.ipynb #6838af8b
 import json
@@ -101,6 +101,8 @@ class Examination:
         self.machine: dict | None = None  # the facts of a `Machine`
         self.measured: dict = {}  # of `box.stress.stress`
         self.readings = GpuReadings()
+        self.pci: str | None = None  # the GPU's address
+        self.count = 1  # GPUs that torch sees, if none of them was typed
         self.findings: list[dict] = []
         self.phase = "loading torch"
 
@@ -116,7 +118,8 @@ class Examination:
         answer = child.ask(dict(do="find", device=device), limit_s=FIRST_BEAT_TIMEOUT_S)
         if answer.get("unused"):
             self.findings.append(finding("gpu_unused", why=answer["unused"]))
-        self.readings = GpuReadings(answer.get("pci"), self.sources.sensors)
+        self.pci, self.count = answer.get("pci"), answer.get("count", 1)
+        self.readings = GpuReadings(self.pci, self.sources.sensors)
 
     def load(self, child: Child, device: str | None, seconds: float, silent_s: float) -> None:
         "Ask the child to run all tests; see `examine`."
@@ -279,6 +282,9 @@ def rule_values(
         mem=machine.get("gpu_mem") if on_gpu else machine.get("ram_bytes"),
         ram=machine.get("ram_bytes"),
         cores=machine.get("cpu_cores"),
+        gpus=int(on_gpu),
+        p2p=None,
+        busbw=None,  # those of several GPUs are in `commands.cards`
         driver=version_numbers(machine["driver"]) if machine.get("driver") else None,
         power=gpu.get("power_limit_w"),
         temp=load.get("temperature_c"),
@@ -327,6 +333,7 @@ def make_report(
     values = rule_values(seen.machine or {}, measured, gpu or {}, load or {}, cost or {})
     return dict(
         rsg_version=__version__, healthy=not serious, findings=findings, required=[check_rule(rule, values, serious) for rule in rules],
+        values=values, box=None,  # of several GPUs, see `commands.cards`
         machine=seen.machine, container=container_limits(), gpu=gpu, load=load, gpu_after=_as_dict(readings.after), price=cost,
         measured={name: value for name, value in measured.items() if name not in ("notes", "findings")},
         peak_tflops=peaks, peak_share=shares,
@@ -338,7 +345,7 @@ CARD_COLUMNS = 80
 LABEL_COLUMNS = 14
 
 
-def _labelled(label: str, *parts: str | None) -> list[str]:
+def wrapped_facts(label: str, *parts: str | None) -> list[str]:
     "Return the known parts behind a label, wrapped, or no line if none is known."
     text = ", ".join(part for part in parts if part)
     start = f"  {label:<{LABEL_COLUMNS - 2}}"
@@ -408,7 +415,7 @@ def gpu_lines(
     ]
     clock = _with_value("{:.0f} MHz under load", load.get("sm_clock_mhz")), _with_value("maximum {} MHz", gpu.get("sm_clock_max_mhz"))
     pcie = _pcie_text(load, "", "{} under load"), _pcie_text(gpu, "_max", "maximum {}")
-    return _labelled("power", *power) + _labelled("clock", *clock) + _labelled("PCIe", *pcie)
+    return wrapped_facts("power", *power) + wrapped_facts("clock", *clock) + wrapped_facts("PCIe", *pcie)
 
 # %% ../../nbs/commands/08_doctor.ipynb #cc7c900d
 def machine_lines(
@@ -417,14 +424,14 @@ def machine_lines(
     "Return the lines about the machine."
     machine, gpu, load, price = (report[name] or {} for name in ("machine", "gpu", "load", "price"))
     if not machine:
-        return _labelled("device", "not known: the process that loads it ended before it answered")
+        return wrapped_facts("device", "not known: the process that loads it ended before it answered")
     source = "as typed" if price.get("source") == "typed" else _with_value("from {}", price.get("source"))
     return [
-        *_labelled("device", *device_facts(machine)),
-        *_labelled("host", *host_facts(machine, report["container"])),
-        *_labelled("software", *software_facts(machine)),
+        *wrapped_facts("device", *device_facts(machine)),
+        *wrapped_facts("host", *host_facts(machine, report["container"])),
+        *wrapped_facts("software", *software_facts(machine)),
         *gpu_lines(gpu, load),
-        *_labelled("price", _with_value("{:.4g} USD/h", price.get("usd_per_hour")), source),
+        *wrapped_facts("price", _with_value("{:.4g} USD/h", price.get("usd_per_hour")), source),
     ]
 
 # %% ../../nbs/commands/08_doctor.ipynb #f84c1a7e
@@ -436,7 +443,7 @@ def _tflops_text(tflops: float) -> str:
 def _repeat_line(repeat: dict) -> list[str]:
     "Return the line of the repeated step."
     wrong = [f"{repeat['differing']} differ"] * (not repeat["equal"]) + [f"{repeat['nonfinite']} are not finite"] * (not repeat["finite"])
-    return _labelled("same step", f"{repeat['steps']} times: " + (" and ".join(wrong) or "all bits equal, all values finite"))
+    return wrapped_facts("same step", f"{repeat['steps']} times: " + (" and ".join(wrong) or "all bits equal, all values finite"))
 
 
 def measured_lines(
@@ -481,7 +488,7 @@ def conclusion(
     "Return the lines of the notes, the rules, the verdict and the findings."
     rules, findings = report["required"], report["findings"]
     lines = [line for note in report["notes"] for line in _paragraph("note", note)]
-    lines += [line for r in rules for line in _labelled("met" if r["met"] else "NOT met", f"{r['rule']}: {r['reason']}")]
+    lines += [line for r in rules for line in wrapped_facts("met" if r["met"] else "NOT met", f"{r['rule']}: {r['reason']}")]
     verdict = verdict_line(len(unhealthy(findings)), sum(not r["met"] for r in rules), len(rules))
     return lines + [""] * bool(lines) + [verdict] + [line for f in findings for line in _paragraph(f["code"], f["text"])]
 
@@ -492,6 +499,15 @@ def card(
     "Return the report for a reader."
     measured = measured_lines(report)
     return [*machine_lines(report), "", *measured, *[""] * bool(measured), *conclusion(report)]
+
+# %% ../../nbs/commands/08_doctor.ipynb #fefe70ec
+@dataclass(frozen=True)
+class Visit:
+    "The way to examine a box and to report it. That of several GPUs is in `commands.cards`."
+
+    examine: Callable  # see `examine`
+    report: Callable  # see `make_report`
+    card: Callable  # see `card`
 
 # %% ../../nbs/commands/08_doctor.ipynb #9761b934
 MIN_LOAD_S, MAX_LOAD_S = 2, 3600
@@ -508,18 +524,19 @@ def doctor_command(
     start: Callable[[], Child] = lambda: Child(STRESS_COMMAND),
     silent_s: float = BEAT_TIMEOUT_S,  # see `examine`
     expect: str | None = None,  # the box that was asked for
+    visit: Visit | None = None,  # None: of one device
 ) -> int:  # exit code: 0 if the box is healthy and every rule is met, else 1
     "Examine this box, and print the report. Raise a `UserError` for a wrong request."
     rules, expected, screen = parse_rules(require), parse_expected(expect), screen or Screen(as_json=as_json)
     if not MIN_LOAD_S <= seconds <= MAX_LOAD_S:
         raise UserError(f"--seconds {seconds:g}: expected {MIN_LOAD_S} to {MAX_LOAD_S} s")
-    progress = lambda phase: screen.progress(f"doctor  {phase}")
+    progress, visit = lambda phase: screen.progress(f"doctor  {phase}"), visit or Visit(examine, make_report, card)
     with ThreadPoolExecutor(max_workers=1) as pool:  # a slow provider must not delay the load
         price = pool.submit(sources.price, usd_per_hour)
-        seen = examine(device, seconds, sources, start, progress, silent_s)
+        seen = visit.examine(device, seconds, sources, start, progress, silent_s)
     if seen.machine:
         usd = getattr(price.result(), "usd_per_hour", None)
         seen.findings += worded(unexpected(expected, seen.device_name, seen.machine.get("gpu_mem"), usd))
-    report = make_report(seen, rules, price.result(), sources.peak)
-    screen.out(*([json.dumps(report)] if as_json else card(report)))
+    report = visit.report(seen, rules, price.result(), sources.peak)
+    screen.out(*([json.dumps(report)] if as_json else visit.card(report)))
     return 0 if report["healthy"] and all(rule["met"] for rule in report["required"]) else 1

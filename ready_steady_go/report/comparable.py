@@ -53,7 +53,7 @@ def _record_of(values: Iterable) -> Record:
 
 
 FACTS = ("key", "group", "what", "any_length", "any_devices", "stack", "special")
-LABELS_WITHOUT = (("precision",), ("precision", "seq_len"), ("precision", "n_gpus", "strategy", "backend"))  # of three facts
+LABELS_WITHOUT = (("precision",), ("precision", "seq_len"), ("precision", "n_gpus", "n_nodes", "strategy", "backend"))  # of three facts
 PUBLISHED_OPTIONS = ("precision", "mode", "size", "seq_len", "layout", "n_gpus", "carry_state")  # that tables of published results name
 
 

@@ -9,7 +9,7 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S'
            'begin_ladder', 'try_layout', 'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups',
            'planned_points', 'measure_all', 'refuse', 'measuring', 'carry_out', 'Interrupted', 'handle_signals',
            'ignore_signal', 'raise_interrupted', 'own_signals', 'terminal_closed', 'drop_output', 'command_to_continue',
-           'end_interrupted', 'new_runner', 'check_start', 'run']
+           'end_interrupted', 'nodes_of', 'new_runner', 'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
@@ -36,6 +36,7 @@ from .screen import Screen, best_record
 from .search import FixedSizes, Search
 from .supervise import ENDING_SIGNALS, ChildGone, Runner, run_ladder, run_soak
 from .watch import GpuWatch, with_price
+from .world import Nodes
 from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.options import RunOptions
 from ..spec.spec import Spec
@@ -454,7 +455,7 @@ def measuring(campaign: Campaign, options: RunOptions) -> Iterator[None]:
     finally:
         campaign.watch.end()
         campaign.end_log()
-    runner.end()  # nothing is timed any more
+    runner.finish()  # nothing is timed any more
     if text := push_after_run(options, str(campaign.journal.path), campaign.made):
         screen.note(text)
 
@@ -544,10 +545,15 @@ def end_interrupted(screen: Screen, signum: int) -> int:
     return 128 + signum
 
 # %% ../../nbs/run/06g_campaign.ipynb #0a97ccf0
+def nodes_of(options: RunOptions) -> Nodes:
+    "Return the machines that share a step."
+    return Nodes(options.nodes, options.node_rank or 0, options.master or "")
+
+
 def new_runner(requests: list[Request]) -> Runner:
     "Return a runner on the requested device, for all models to come."
     options, models = requests[0].options, [spec.model for request in requests for spec in request.specs]
-    return Runner(options.device, models=models, may_differ=options.gpus_may_differ)
+    return Runner(options.device, models=models, may_differ=options.gpus_may_differ, nodes=nodes_of(options))
 
 
 def check_start(journal: Journal) -> None:

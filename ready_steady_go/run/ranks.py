@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUMS', 'MAXIMA', 'RankFailed', 'worst_failure', 'Ranks', 'combined_fields', 'unique_findings', 'hottest',
-           'scaling_fields', 'RankBench', 'answer_as_rank', 'serve', 'main']
+           'scaling_fields', 'RankBench', 'check_same_devices', 'join_and_tell', 'answer_as_rank', 'serve', 'main']
 
 # %% ../../nbs/run/06bb_ranks.ipynb #86941497
 import json
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ..box.links import links_text, read_links
 from ..box.machine import cpu_cores
 from ..box.process import lines_while_open, reply_to
 from ..box.sensors import Sampler, read_facts, summarise_load
@@ -35,11 +36,11 @@ from ready_steady_go.run.bench import (
 )
 from .child import answer_check, answer_point, refused
 from .devices import BACKENDS
-from .world import mark_failure
+from .world import JOINED, mark_failure
 from ..spec.errors import UserError
 from ..spec.spec import Spec
 from ..store.record import Record, make_record
-from ..timing.device import make_clock, oom_cause, synchronize
+from ..timing.device import free_memory, make_clock, oom_cause, synchronize
 from ..timing.measure import Measurement, UntilFlat, measure
 from ..timing.passes import run_passes
 from ready_steady_go.timing.scaling import (
@@ -61,6 +62,7 @@ from ready_steady_go.timing.scaling import (
 )
 from ..training.compiling import compile_model
 from ..training.parallel import gradient_bytes, has_unused_parameters, share_gradients
+from ..training.sharded import shard, share_weights
 from ..training.workload import nonfinite_finding
 
 # %% ../../nbs/run/06bb_ranks.ipynb #284f6f93
@@ -92,6 +94,7 @@ class Ranks:
     "This rank, and what it hears from the others."
 
     gradient_timeout, control_timeout = timedelta(seconds=120), timedelta(days=1)
+    n_here = property(lambda self: int(os.environ.get("LOCAL_WORLD_SIZE", self.n)))  # ranks of this machine
 
     def __init__(self, rank: int, n: int, group=None):
         self.rank, self.n, self.group = rank, n, group
@@ -204,7 +207,7 @@ class RankBench(Bench):
         self.before: list[Speed] = []  # the throughput of each device alone
         self.cards: list[dict[str, Any]] = []  # of each rank, as its sensors see it
         if self.device.type == "cpu":
-            torch.set_num_threads(max(1, int(cpu_cores()) // ranks.n))
+            torch.set_num_threads(max(1, int(cpu_cores()) // ranks.n_here))
 
     def _measure(self, spec: Spec, requested: dict, limits: dict, brief: bool, progress) -> Record:
         "Return the record of a point that ran to its end."
@@ -225,15 +228,21 @@ class RankBench(Bench):
         return self.ranks.together(work, self.device)
 
     def _prepare(self, spec: Spec) -> tuple[Any, dict]:
-        "Return a step that has run without the other ranks, and the fields of a record that say what was built."
+        "Return a step that has run, and the fields of a record that say what was built."
+        if spec.strategy == "fsdp2":
+            return self._prepare_sharded(self._own(spec))
         step, switches = self._together(partial(self._try_step, spec))
         self.unused = any(self.ranks.gather(self.unused))
         self.before = [] if self.brief else self._bases(step, spec)
         return step, switches
 
+    def _own(self, spec: Spec) -> Spec:
+        "Return the spec with a seed for this rank: every rank has its own batch."
+        return replace(spec, seed=(spec.seed + self.ranks.rank) % 2**32)
+
     def _try_step(self, spec: Spec) -> tuple[Any, dict]:
-        "Run two plain steps beside the memory that the shared gradients will need. Every rank has its own batch."
-        step, switches = super()._prepare(replace(spec, seed=(spec.seed + self.ranks.rank) % 2**32))
+        "Run two plain steps beside the memory that the shared gradients will need."
+        step, switches = super()._prepare(self._own(spec))
         reserve = torch.empty(gradient_bytes(step.work.model), dtype=torch.uint8, device=self.device)
         if spec.compile:
             compile_step(step, spec, self.device, self.progress)
@@ -264,7 +273,8 @@ class RankBench(Bench):
         "Return the measurement of all ranks with shared gradients, and the fields and findings of the readings around it."
         step.scaler = torch.amp.GradScaler(step.device_type, enabled=step.scaler.is_enabled())  # the same on all ranks
         step.optimizer.state.clear()
-        share_gradients(step, spec, self.unused)
+        if spec.strategy != "fsdp2":
+            share_gradients(step, spec, self.unused)
         region, agreed = TimedRegion(self.device, gpu), lambda done: all(self.ranks.gather(done))
         fields, found = compile_step(step, spec, self.device, progress, agreed) if spec.compile else ({}, [])
         soak = UntilFlat(requested["soak"], lambda: hottest(self.ranks.gather(soak_sensors(self.gpu)))) if requested["soak"] else None
@@ -301,8 +311,9 @@ class RankBench(Bench):
 
     def _examine(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "Measure what the throughput consists of, add its fields, and return all findings."
+        explain = self._explain_sharded if spec.strategy == "fsdp2" else self._explain
         try:
-            more, found = self._explain(step, spec, m)
+            more, found = explain(step, spec, m)
         except RankFailed as failed:  # the throughput was measured before, and holds
             more, found = {}, [dict(code="passes_failed", error=str(failed))]
         fields |= more
@@ -313,16 +324,74 @@ class RankBench(Bench):
         "Return the fields and findings of the step without communication, of each device alone, and of the links."
         self.progress("alone", None)
         self._together(partial(self._without_sharing, step, spec))
-        mine = self._together(lambda: self._measure_alone(step, spec))
-        alone, after = self.ranks.gather(mine), self._bases(step, spec)
-        own, found = self._together(lambda: run_passes(step, spec.mode, self.device, replace(mine, ready_s=m.warmup_s)))
+        alone, after = self._side_by_side(step, spec)
+        mine = replace(alone[self.ranks.rank], ready_s=m.warmup_s)
+        own, found = self._together(lambda: run_passes(step, spec.mode, self.device, mine))
         each = self.ranks.gather((own, found))
         busy = [fields.get("busy") for fields, _ in each]
         fields = each[0][0] | dict(busy=None if None in busy else min(busy))
         reduced, slow = self._links(step)
-        straggler = straggler_finding(alone, self.cards)
-        found = unique_findings([found for _, found in each]) + slow + ([straggler] if straggler else [])
+        found = unique_findings([found for _, found in each]) + slow + self._straggler(alone)
         return fields | scaling_fields(m, alone, self.before, after) | reduced, found
+
+    def _straggler(self, alone: list[Measurement]) -> list[dict]:
+        "Return a finding if one rank is slow."
+        found = straggler_finding(alone, self.cards, on_cpu=self.device.type == "cpu")
+        return [found] if found else []
+
+    def _prepare_sharded(self, spec: Spec) -> tuple[Any, dict]:
+        "Run two steps with spread weights. A rank that runs out of memory ends, and so do all others."
+        self.before = [] if self.brief else self._on_bare_model(spec, self._bases) or []
+        self._together(partial(self._build, spec))
+        step, switches = self._together(partial(self._sharded_step, spec))
+        step()
+        step()
+        synchronize(self.device)
+        return step, switches
+
+    def _sharded_step(self, spec: Spec) -> tuple[Any, dict]:
+        "Return a step on a model whose weights are spread, and the fields of a record that say what was built."
+        shard(self.work, spec)  # before the step: its optimizer takes the parts
+        step, switches = super()._prepare(spec)
+        share_weights(step, spec)
+        return step, switches
+
+    def _on_bare_model(self, spec: Spec, measure_it: Callable[[Any, Spec], Any]) -> Any:
+        "Return a measurement of a step with all weights on each device, or None if that does not fit."
+        try:
+            return measure_it(self._together(partial(self._bare_step, spec)), spec)
+        except RankFailed as failed:
+            if failed.outcome != "oom":
+                raise
+            return None
+        finally:
+            free_memory(self.device)
+
+    def _bare_step(self, spec: Spec) -> Any:
+        "Return a step on a second model, which has all weights."
+        kept, self.spec = (self.spec, self.work), None
+        try:
+            return super()._prepare(spec)[0]
+        finally:
+            self.spec, self.work = kept
+
+    def _side_by_side(self, step, spec: Spec) -> tuple[list[Measurement], list[Speed]]:
+        "Return the measurements of all ranks without communication, and the throughput of each device alone."
+        mine = self._together(lambda: self._measure_alone(step, spec))
+        return self.ranks.gather(mine), self._bases(step, spec)
+
+    def _explain_sharded(self, step, spec: Spec, m: Measurement) -> tuple[dict, list[dict]]:
+        """Return the fields and findings of each device alone, and of the links.
+
+        The exposed communication is unknown: a step with spread weights does not exist without communication.
+        """
+        self.progress("alone", None)
+        measured = self._on_bare_model(self._own(spec), self._side_by_side) if self.before else None
+        reduced, found = self._links(step)
+        if measured is None:
+            return reduced, found
+        alone, after = measured
+        return scaling_fields(m, alone, self.before, after) | reduced | dict(exposed_comm=None), found + self._straggler(alone)
 
     def _without_sharing(self, step, spec: Spec) -> None:
         "Give a step its own model back."
@@ -334,14 +403,17 @@ class RankBench(Bench):
     def _links(self, step) -> tuple[dict, list[dict]]:
         "Return the fields and findings of the links: all-reduces, and which GPUs reach each other."
         on_cpu, n_bytes = self.device.type == "cpu", gradient_bytes(step.work.model)
-        own = self._bandwidth(n_bytes)
-        large = None if on_cpu else self._bandwidth(REDUCED_BYTES)
-        access = {} if on_cpu else peer_access(self.ranks.n, torch.cuda.can_device_access_peer)
-        found = slow_allreduce_finding(large, on_cpu), p2p_finding(access)
-        fields = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large, p2p=None if on_cpu else access)
+        own = self.bandwidth(n_bytes)
+        large = None if on_cpu else self.bandwidth(REDUCED_BYTES)
+        access = {} if on_cpu else peer_access(self.ranks.n_here, torch.cuda.can_device_access_peer)
+        links, reasons = read_links([card.get("pci_id") for card in self.cards[: self.ranks.n_here]])
+        blocked = [why for pair, why in reasons.items() if access.get(pair) is False]
+        found = slow_allreduce_finding(large, on_cpu), p2p_finding(access, why=blocked[0] if blocked else None)
+        fields: dict = dict(allreduce_bytes=n_bytes, allreduce_busbw=own, allreduce_busbw_256mb=large)
+        fields |= dict(p2p=None if on_cpu else access, links=links_text(links))
         return fields, [f for f in found if f]
 
-    def _bandwidth(self, n_bytes: int) -> float:
+    def bandwidth(self, n_bytes: int) -> float:
         "Return the bus bandwidth of an all-reduce of so many bytes, bytes/s."
         self.progress("reduce", None)
         data = self._together(lambda: torch.zeros(max(1, n_bytes // 4), device=self.device))
@@ -352,10 +424,29 @@ class RankBench(Bench):
         "Return the record of a throughput. Only rank 0 judges it; the records of the others are not used."
         return make_record(spec, self.machine, m) if self.ranks.rank else super()._judge(spec, m, findings, fields)
 
+# %% ../../nbs/run/06bb_ranks.ipynb #189e2592
+def check_same_devices(names: list[str], may_differ: bool) -> None:
+    "Raise a `UserError` if the devices of several machines differ. Those of one machine were compared before the ranks started."
+    kinds = ", ".join(dict.fromkeys(names))
+    if "," in kinds and not may_differ:
+        raise UserError(f"--nodes: the machines have different devices ({kinds}); use --gpus-may-differ")
+
+
+def join_and_tell(kind: str, pipes: tuple[Any, Any]) -> Ranks:
+    "Join the world. On another machine than the first, tell it to the process that waits for it."
+    ranks = Ranks.join(kind)
+    if ranks.rank and os.environ.get("LOCAL_RANK") == "0":
+        print(JOINED, file=pipes[1], flush=True)
+    return ranks
+
 # %% ../../nbs/run/06bb_ranks.ipynb #008cb1c3
 def answer_as_rank(bench: RankBench, question: dict, send: Callable[[dict], None]) -> dict:
     "Return the answer to a question."
     try:
+        check_same_devices(bench.ranks.gather(bench.machine.device_name), question.get("may_differ", True))
+        if question["do"] == "reduce":
+            bench.progress = lambda phase, m: send(dict(event="beat", phase=phase))
+            return dict(event="reduced", busbw=bench.bandwidth(question["n_bytes"]))
         return answer_check(bench, question) if question["do"] == "check" else answer_point(bench, question, send)
     except UserError as error:
         return refused(error)
@@ -371,12 +462,13 @@ def serve(
     while True:
         question = json.loads(ranks.hear(next(lines) if lines else None))
         send = reply_to(question, pipes[1]) if lines else lambda answer: None
+        if question["do"] == "leave":
+            return send(dict(event="left"))
         try:
             bench = bench or ranks.together(make_bench)
+            send(answer_as_rank(bench, question, send))
         except RankFailed as failed:
             send(dict(event="refused", message=str(failed)))
-            continue
-        send(answer_as_rank(bench, question, send))
 
 
 def main(
@@ -384,10 +476,9 @@ def main(
     pipes: tuple[Any, Any],  # see `take_pipes`
 ) -> None:
     "Join the world, and answer questions."
-    ranks, device = Ranks.join(kind), torch.device(kind)
+    ranks, device = join_and_tell(kind, pipes), torch.device(kind)
     try:
         serve(ranks, partial(RankBench, ranks, kind), pipes)
     except Exception as error:
-        outcome = outcome_of(error, device)
-        mark_failure(ranks.rank, outcome, describe_error(oom_cause(error) or error))
+        mark_failure(ranks.rank, outcome_of(error, device), describe_error(oom_cause(error) or error))
         os._exit(1)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SEARCH_BUDGET_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'FILLED_SHARE', 'USABLE_MEMORY', 'is_typed', 'read_fields',
-           'request_conflict', 'budget_seconds', 'Request', 'usable_memory', 'new_search', 'options_for',
-           'check_global_bs']
+           'nodes_conflict', 'shared_fields', 'request_conflict', 'budget_seconds', 'Request', 'usable_memory',
+           'new_search', 'options_for', 'check_global_bs']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from .search import FixedSizes, Search
 from .supervise import trial_result
 from ..spec.errors import UserError, did_you_mean
 from ..spec.options import PRECISIONS, RunOptions, SpecFields, option_name, options_of, read_value
-from ..spec.parse import parse_seq_len
+from ..spec.parse import ALL_GPUS, parse_seq_len
 from ..spec.spec import Spec
 from ..store.record import Record
 from ..store.wandb_names import with_variables
@@ -42,6 +42,28 @@ def read_fields(
             values[name] = read_value(row, [text] if repeatable else text)
     return values
 
+# %% ../../nbs/run/06e_request.ipynb #7769f293
+def nodes_conflict(options: RunOptions) -> str | None:
+    "Return a one-line error if the options of several machines do not fit together, else None."
+    n, rank, typed = options.nodes, options.node_rank, options.node_rank is not None or options.master is not None
+    keeps = options.hand_back or options.hand_back_after or options.wire
+    rules = {
+        "--node-rank and --master are for several machines; add --nodes 2": n == 1 and typed,
+        f"--nodes {n}: the machines need a place to meet; add --master HOST:PORT, a free port of machine 0": n > 1 and not options.master,
+        f"--nodes {n}: this machine has no number; add --node-rank 0 on the first one, 1 on the second": n > 1 and rank is None,
+        f"--node-rank {rank}: the numbers of {n} machines are 0 to {n - 1}": n > 1 and (rank or 0) >= n,
+        "--nodes: --gpus needs one number, that of the GPUs in each machine, such as --gpus 4": n > 1
+        and (len(options.gpus or [1]) > 1 or options.gpus == [ALL_GPUS]),
+        f"--node-rank {rank}: only machine 0 has results; remove --hand-back, --hand-back-after and --wire": bool(rank and keeps),
+    }
+    return next((text for text, broken in rules.items() if broken), None)
+
+
+def shared_fields(options: RunOptions) -> list[dict[str, Any]]:
+    "Return the fields of a spec that name its devices: one set for each number of GPUs."
+    total = [(n * options.nodes, None if options.nodes == 1 else options.nodes) for n in options.gpus or [1]]
+    return [dict(n_gpus=n, n_nodes=nodes, strategy=None if n == 1 else options.strategy) for n, nodes in total]
+
 # %% ../../nbs/run/06e_request.ipynb #72c22c1e
 def request_conflict(
     fields: dict[str, Any],  # of the specs, read
@@ -50,7 +72,7 @@ def request_conflict(
     "Return a one-line error if an option is missing or two options conflict, else None."
     mode = fields.get("mode", "train")
     n_devices = options.gpus or [1]
-    one_device = n_devices != [1] and ":" in (options.device or "")
+    one_device = (n_devices != [1] or options.nodes > 1) and ":" in (options.device or "")
     needs_step = next((name for name in ("optimizer", "lr") if name in fields and mode != "train"), None)
     rules = {
         "no model given: add --model, for example rsg --model resnet50 --fp16": not options.model,
@@ -58,13 +80,14 @@ def request_conflict(
         f"{option_name(needs_step or '')} has no effect with --mode {mode}; remove it": needs_step is not None,
         "--global-bs and --bs are mutually exclusive; use one": None not in (options.global_bs, options.bs),
         "--search-until: --global-bs is not searched; remove --search-until": options.global_bs and options.search_until,
+        "--strategy fsdp2: one GPU has all weights; add --gpus 2": options.strategy == "fsdp2" and n_devices == [1] and options.nodes == 1,
         f"--gpus: --device {options.device} is one GPU; use --device {(options.device or '').partition(':')[0]}": one_device,
         "--search-until: a list of batch sizes is not searched; remove --search-until or --bs": options.bs and options.search_until,
         "--wandb online: no W&B project given; add --project NAME, or set WANDB_PROJECT": options.wandb == "online" and not options.project,
         "--hand-back-anyway has no effect without --hand-back or --hand-back-after; add one": options.hand_back_anyway
         and not (options.hand_back or options.hand_back_after),
     }
-    return next((text for text, broken in rules.items() if broken), None)
+    return next((text for text, broken in rules.items() if broken), nodes_conflict(options))
 
 # %% ../../nbs/run/06e_request.ipynb #1f582db8
 SEARCH_BUDGET_S = 120.0  # for one model in one precision, seconds
@@ -111,8 +134,7 @@ class Request:
         parse_expected(options.expect)
         precisions = [p for p in PRECISIONS if getattr(options, p)] or ["fp32"]
         lengths = parse_seq_len(typed["seq_len"]) if is_typed(typed.get("seq_len")) else [None]
-        devices: list[dict[str, Any]] = [dict(n_gpus=n, strategy=None if n == 1 else "ddp") for n in options.gpus or [1]]
-        each = product(options.model, precisions, lengths, devices)
+        each = product(options.model, precisions, lengths, shared_fields(options))
         specs = [Spec(model=model, precision=p, seq_len=n, **shared, **fields) for model, p, n, shared in each]
         return cls(specs, options, layout_chosen="layout" in fields)
 

@@ -28,7 +28,7 @@ from ..box.machine import Machine, any_gpu_lost, oom_kills
 from ..box.price import SECRET_VARIABLES
 from ..box.process import TOKEN, child_command, end_processes
 from .search import Trial, TrialResult
-from .world import world_command, world_end
+from .world import ONE_NODE, Nodes, world_command, world_end
 from ..spec.checks import WrongField
 from ..spec.errors import NotOnThisDevice, UserError, cut_text
 from ..spec.spec import Spec
@@ -347,10 +347,12 @@ class Runner:
         start: Callable[[], Child] | None = None,  # None: a child that imports what the models need
         models: Iterable[str] = (),  # to come, as typed
         may_differ: bool = False,  # devices that share a step
+        nodes: Nodes = ONE_NODE,  # machines that share a step
     ):
         self.models = [*models]
         self.device, self.start = device, start or partial(Child, bench_command(self.models))
-        self.may_differ, self.n_ranks = may_differ, 1  # the devices of the next child
+        self.may_differ, self.n_ranks, self.nodes = may_differ, 1, nodes  # the devices of the next child
+        self.met = False  # all machines, at least once
         self.child: Child | None = None
         self.renewable = False  # a fresh copy of the child can replace it
         self.used_by: Spec | None = None  # the model that the child has measured to the end
@@ -366,7 +368,7 @@ class Runner:
     def _start_ranks(self) -> Child:
         "Start one process for each device."
         kind = str(self.machine.device).partition(":")[0]
-        return Child(world_command(self.n_ranks, kind), self.n_ranks)
+        return Child(world_command(self.n_ranks // self.nodes.n, kind, self.nodes), self.n_ranks)
 
     def _use_devices(self, n: int) -> None:
         "End the child if it has another number of devices."
@@ -415,6 +417,7 @@ class Runner:
                 self.check([])
                 answer = self.child.ask(question, on_beat, FIRST_BEAT_TIMEOUT_S)
             record = record_in(answer, spec.bs)
+            self.met = self.nodes.n > 1
         except ChildGone as end:
             record = self._record_of_death(spec, limits, end)
         if record.outcome.startswith("failed:"):
@@ -445,6 +448,17 @@ class Runner:
         self.end()
         requested = {name: limits.get(name) for name in ("n_seconds", "n_batches", "run_number", "soak")}
         return make_record(spec, self.machine, outcome=outcome, error=error, **requested)
+
+    def finish(self) -> None:
+        "End the child after the last point. Tell it to the other machines, which would wait for more."
+        try:
+            if self.met:
+                self.begin()
+                self.child.ask(dict(do="leave"))
+        except (ChildGone, UserError):
+            pass  # the others notice it by themselves, after a while
+        finally:
+            self.end()
 
     def end(self) -> None:
         "End the child, if there is one. A signal that arrives meanwhile must not leave half of it."

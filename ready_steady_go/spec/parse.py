@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_POINTS', 'ALL_GPUS', 'DEVICES', 'whole_number', 'real_number', 'parse_bs', 'parse_seq_len', 'parse_gpus',
-           'parse_seconds', 'parse_usd', 'parse_size', 'height_width', 'parse_models', 'one_of', 'not_one_of',
-           'parse_device']
+           'parse_master', 'parse_seconds', 'parse_usd', 'parse_size', 'height_width', 'parse_models', 'one_of',
+           'not_one_of', 'parse_device']
 
 # %% ../../nbs/spec/00a_parse.ipynb #a1bbaaf6
 import re
@@ -101,6 +101,17 @@ def parse_gpus(
     words = [word.strip().lower() for word in str(text).split(",")]
     counts = {ALL_GPUS if word == "all" else whole_number(word, option, most=1024) for word in words}
     return sorted(counts, key=lambda n: (n == ALL_GPUS, n))
+
+# %% ../../nbs/spec/00a_parse.ipynb #ba644276
+def parse_master(
+    text: str,  # as typed after `--master`
+    option: str = "--master",
+) -> str:  # `10.0.0.5:29500`, `[fe80::1]:29500`
+    "Return the host and the port in `text`."
+    parts = re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", str(text).strip())
+    if not parts or not 0 < int(parts[2]) < 2**16:
+        raise UserError(f"{option} {text or repr(text)}: expected a host and a port, such as 10.0.0.5:29500")
+    return parts[0]
 
 # %% ../../nbs/spec/00a_parse.ipynb #70c19a7f
 def parse_seconds(

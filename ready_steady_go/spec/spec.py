@@ -27,6 +27,15 @@ def sharing_conflict(spec: SpecFields) -> str | None:
         f"--gpus: --compile {spec.compile} captures CUDA graphs, which cannot hold the exchange; use --compile inductor":
             spec.compile in GRAPH_BACKENDS,
     }  # fmt: skip
+    sharded: dict[str, Any] = {
+        "--strategy fsdp2: a compiler does not follow weights that come and go; remove --compile": spec.compile,
+        "--strategy fsdp2: weights in channels_last cannot be spread; remove --layout": spec.layout == "channels_last",
+        "--strategy fsdp2: torch has no fused sgd for spread weights; use --optimizer adamw, or remove --fused":
+            spec.optimizer == "sgd" and spec.fused,
+        "--strategy fsdp2: FP16 needs a fused optimizer, and torch has no fused sgd for spread weights; use --optimizer adamw or --bf16":
+            spec.optimizer == "sgd" and spec.precision == "fp16",
+    }  # fmt: skip
+    rules = rules | (sharded if spec.strategy == "fsdp2" else {})
     return next((text for text, broken in rules.items() if broken and spec.n_gpus != 1), None)
 
 # %% ../../nbs/spec/00c_spec.ipynb #b084fcd4

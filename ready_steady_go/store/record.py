@@ -102,6 +102,7 @@ class Record(SpecFields):
     allreduce_busbw: float | None = None  # bus bandwidth of an all-reduce of that size, bytes/s
     allreduce_busbw_256mb: float | None = None  # the same of 256 MiB
     p2p: dict | None = None  # pair of GPUs, such as 0-1: True if each can read the other's memory
+    links: str | None = None  # of the pairs of GPUs, in the words of `nvidia-smi topo -m`: NV4 0-1, SYS 0-2 1-2; SYS if all have it
     ranks: list | None = None  # the card of each rank under load: name, pci_id, power_limit_w, sm_clock_mhz, temperature_c, ...
     # soak
     burst_throughput: float | None = None  # over the first 5 s, samples/s
@@ -282,9 +283,10 @@ def comparison_key(record: Record) -> str:
 # Fields that are younger than the first journals: unknown ones are neither in an id nor in a line, so that both stay the same.
 YOUNGER_FIELDS = (
     "allocator", "changed", "digest", "full_dropout", "carry_state", "no_cudnn", "half_weights", "n_params", "trace_s", "autocast",
-    "cuda_archs", "os_version", "gpus", "strategy", "backend", "global_bs", "single_throughput", "single_ci95", "scaling_efficiency",
+    "cuda_archs", "os_version", "gpus", "strategy", "n_nodes", "backend", "global_bs", "single_throughput", "single_ci95",
+    "scaling_efficiency",
     "scaling_efficiency_ci95", "local_step_ms", "exposed_comm", "rank_skew", "slowest_rank", "allreduce_bytes", "allreduce_busbw",
-    "allreduce_busbw_256mb", "p2p", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
+    "allreduce_busbw_256mb", "p2p", "links", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
 )  # fmt: skip
 
 
@@ -374,7 +376,7 @@ def _are_cards(value: list) -> bool:
 COUNT = dict(least=1)
 SIGNED = dict(least=-LARGEST)
 RULES: dict[str, dict[str, Any]] = _option_limits() | dict(
-    schema=COUNT, bs=COUNT, n_gpus=COUNT, throughput=dict(above=0), drift=SIGNED, temperature_c=SIGNED,
+    schema=COUNT, bs=COUNT, n_gpus=COUNT, n_nodes=COUNT, throughput=dict(above=0), drift=SIGNED, temperature_c=SIGNED,
     findings=dict(shape=_are_findings, parts="of objects with code and text"),
     windows=dict(shape=_are_windows, parts="of pairs of numbers"),
     throttle=dict(shape=_are_shares, parts="of numbers"),

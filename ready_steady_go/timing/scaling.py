@@ -126,6 +126,7 @@ def rank_skew(
 def straggler_finding(
     alone: Sequence[Measurement],  # of each rank, side by side without communication
     cards: Sequence[dict[str, Any]],  # of each rank: `pci_id`, `sm_clock_mhz`, `power_limit_w` and more, None where unknown
+    on_cpu: bool = False,
 ) -> dict[str, Any] | None:
     "Return a finding if one rank is so slow that the others wait for it."
     share, rank = rank_skew([m.step_ms for m in alone])
@@ -135,7 +136,8 @@ def straggler_finding(
     shown = dict(sm_clock_mhz=" at {:.0f} MHz", power_limit_w=", power limit {:.0f} W")
     words = "".join(text.format(card[name]) for name, text in shown.items() if card.get(name) is not None)
     which = f"GPU {card['pci_id']}" if card.get("pci_id") else f"rank {rank}"
-    return dict(code="straggler", which=which + words, share=share)
+    fewer = "fewer processes" if on_cpu else "fewer GPUs with CUDA_VISIBLE_DEVICES"
+    return dict(code="straggler", which=which + words, share=share, fewer=fewer)
 
 # %% ../../nbs/timing/02d_scaling.ipynb #3fd72be1
 MIN_BUS_BANDWIDTH = 3e9  # bytes/s, between GPUs
@@ -159,10 +161,13 @@ def peer_access(
     return {f"{a}-{b}": can_access(a, b) and can_access(b, a) for a in range(n) for b in range(a + 1, n)}
 
 
-def p2p_finding(access: dict[str, bool]) -> dict[str, Any] | None:
+def p2p_finding(
+    access: dict[str, bool],
+    why: str | None = None,  # the reason, as far as it is known
+) -> dict[str, Any] | None:
     "Return a finding if a pair of GPUs cannot read each other's memory."
     blocked = [pair for pair, can in access.items() if not can]
     if not blocked:
         return None
     more = f" and {len(blocked) - 3} more" if len(blocked) > 3 else ""
-    return dict(code="p2p_blocked", pairs=", ".join(blocked[:3]) + more)
+    return dict(code="p2p_blocked", pairs=", ".join(blocked[:3]) + more + (f"; {why}" if why else ""))

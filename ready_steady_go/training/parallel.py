@@ -6,6 +6,8 @@
 __all__ = ['LastBackward', 'has_unused_parameters', 'gradient_bytes', 'share_gradients']
 
 # %% ../../nbs/training/01g_parallel.ipynb #b015b215
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,15 +25,15 @@ class LastBackward:
 
     def __init__(
         self,
-        ddp,  # a `DistributedDataParallel`, or an object that acts as one
-        model,  # what is called: `ddp`, or its compiled form
+        exchange: Callable[[bool], None],  # turns the exchange in the next backward pass on or off
+        model,  # what is called
         every: int,  # batches per optimizer step
     ):
-        self.ddp, self.model, self.every, self.calls = ddp, model, every, 0
+        self.exchange, self.model, self.every, self.calls = exchange, model, every, 0
 
     def __call__(self, inputs) -> Any:
         self.calls += 1
-        self.ddp.require_backward_grad_sync = self.calls % self.every == 0
+        self.exchange(self.calls % self.every == 0)
         return self.model(inputs)
 
 # %% ../../nbs/training/01g_parallel.ipynb #b30afbc5
@@ -56,4 +58,5 @@ def share_gradients(
     device = step.work.device
     ids = None if device.type == "cpu" else [device.index]
     ddp = DistributedDataParallel(step.work.model, device_ids=ids, gradient_as_bucket_view=True, find_unused_parameters=unused)
-    step.model = LastBackward(ddp, compile_model(ddp, spec.compile) if spec.compile else ddp, spec.grad_accum)
+    exchange = partial(setattr, ddp, "require_backward_grad_sync")
+    step.model = LastBackward(exchange, compile_model(ddp, spec.compile) if spec.compile else ddp, spec.grad_accum)

@@ -270,7 +270,8 @@ def with_fused(
     "Return the spec with its form of the optimizer: fused if asked for, and on a CUDA GPU if this torch has it."
     if spec.fused is not None or spec.mode != "train":
         return spec
-    if device.type != "cuda" or spec.family not in family_names() or spec.optimizer not in FUSED:
+    no_fused = spec.optimizer not in FUSED or (spec.strategy == "fsdp2" and spec.optimizer == "sgd")
+    if device.type != "cuda" or spec.family not in family_names() or no_fused:
         return replace(spec, fused=False)
     try:
         _check_fused(spec.optimizer, device)

@@ -168,8 +168,9 @@ STEP_CLASSES = {"train": TrainStep, "infer": InferStep, "forward": ForwardStep} 
 
 # %% ../../nbs/training/01_workload.ipynb #b06beb5d
 def _all_finite(tensors: Iterable[Tensor]) -> bool:
-    "Return True if every value of every tensor is finite. Waits for the device."
-    return all(bool(torch.isfinite(t).all()) for t in tensors)
+    "Return True if every value of every tensor is finite; of one that several ranks share, this rank's part. Waits for the device."
+    parts = (t.to_local() if hasattr(t, "to_local") else t for t in tensors)  # without it, the ranks would wait for each other
+    return all(bool(torch.isfinite(part).all()) for part in parts)
 
 
 def nonfinite_clause(

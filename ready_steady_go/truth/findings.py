@@ -217,7 +217,7 @@ FINDINGS = dict(
     straggler=Finding(
         "one of several GPUs is more than 5 % slower than the median, and the others wait for it in each step",
         "{which} takes {share:.0%} longer for a step than the median of all, and the others wait for it",
-        "use fewer GPUs with CUDA_VISIBLE_DEVICES, or rent another box",
+        "use {fewer}, or rent another box",
     ),
     slow_allreduce=Finding(
         "gradients travel between the GPUs with less than 3 GB/s",
@@ -231,6 +231,27 @@ FINDINGS = dict(
         NOTE,
     ),
     # only the doctor finds these
+    shared_power=Finding(
+        "with all GPUs at work, matrix products are more than 10 % slower than on one GPU: they share power or cooling",
+        "with all GPUs at work, GPU {which} reaches {share:.0%} of its matrix products alone ({together} of {alone} {unit})",
+        "use fewer GPUs, or rent a box whose power and cooling are enough for all",
+    ),
+    shared_pcie=Finding(
+        "with all GPUs at work, copies to or from the host are more than 10 % slower than on one GPU: they share PCIe lanes",
+        "with all GPUs at work, GPU {which} reaches {share:.0%} of its link to the host alone ({together} of {alone} {unit})",
+        "rent a box with a full slot for each GPU if you load data",
+    ),
+    mixed_gpus=Finding(
+        "the GPUs of a box are of different models; a shared step runs at the pace of the slowest",
+        "the GPUs differ ({kinds}), and a shared step runs at the pace of the slowest",
+        "choose equal ones with CUDA_VISIBLE_DEVICES, or use --gpus-may-differ",
+        NOTE,
+    ),
+    allreduce_failed=Finding(
+        "the GPUs cannot average gradients, so several of them cannot train together",
+        "an all-reduce over all GPUs failed: {error}",
+        "rent another box if you train on several GPUs",
+    ),
     slow_link=Finding(
         "copies between host and device reach less than half of the link's nominal bandwidth, or less than 3 GB/s",
         "the link {way} reaches only {rate:.3g} GB/s{of}",

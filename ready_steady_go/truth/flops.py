@@ -116,7 +116,8 @@ def count_flops(
 # %% ../../nbs/truth/04c_flops.ipynb #e35d7cec
 FIXED_FIELDS: dict[str, Any] = dict(
     bs=None, seed=0, precision="fp32", mode="train", layout="nchw", n_gpus=1, grad_accum=1, checkpointing=False, torchscript=False,
-    cuda_graph=False, strategy=None, backend=None, optimizer=None, fused=None, attention=None, clip=None, lr=None, compile=None,
+    cuda_graph=False, strategy=None, n_nodes=None,
+    backend=None, optimizer=None, fused=None, attention=None, clip=None, lr=None, compile=None,
     full_dropout=None, carry_state=None, no_cudnn=None, half_weights=None,
 )  # fmt: skip
 

@@ -24,11 +24,14 @@ parallel.DistributedDataParallel = Toy
 os.environ["LOCAL_RANK"] = "0"
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 bench = RankBench(Ranks(0, 1), "cuda")
-bench._bandwidth = lambda n_bytes: n_bytes * 10.0
+bench.bandwidth = lambda n_bytes: n_bytes * 10.0
 spec = bench.check(Spec(model="test_vit", precision="fp16", bs=8))
 record = bench.point(spec, n_seconds=1.0)
-bench._bandwidth = None
+bench.bandwidth = None
 print("RECORD", json.dumps(vars(record)))
+from ready_steady_go.box.card_child import answer_card
+questions = [dict(do="find", device=None), dict(do="find", device="cuda:1"), dict(do="peers")]
+print("CARDS", json.dumps([answer_card(question) for question in questions]))
 """
 
 
@@ -43,7 +46,7 @@ def test_all_of_one_gpu_is_one_gpu(rsg):
 
 
 def test_a_rank_on_cuda_has_all_parts_of_a_point(fake):
-    env = fake | {f"FAKE_CUDA_{name}": str(value) for name, value in CARD.items()}
+    env = fake | {f"FAKE_CUDA_{name}": str(value) for name, value in dict(CARD, DEVICES=2).items()}
     done = subprocess.run([sys.executable, "-c", WORLD], env=env, capture_output=True, text=True, timeout=200)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RECORD ")] or [done.stderr]
     record = json.loads(line.removeprefix("RECORD "))
@@ -51,4 +54,6 @@ def test_a_rank_on_cuda_has_all_parts_of_a_point(fake):
     assert record["global_bs"] == 8 and len(record["local_step_ms"]) == 1 and record["peak_reserved_bytes"] > 0
     assert record["scaling_efficiency"] > 0 and record["single_throughput"] > 0 and record["forward_ms"] > 0
     assert record["allreduce_busbw_256mb"] == pytest.approx(10 * 2**28) and record["p2p"] == {}
+    box, one, peers = json.loads(done.stdout.partition("CARDS ")[2].splitlines()[0])  # what the doctor asks
+    assert (box["count"], one["count"], one["pci"], peers["access"]) == (2, 1, "00000000:41:00.0", {"0-1": True})
     assert "clocks_disagree" not in [f["code"] for f in record["findings"]]
