@@ -161,14 +161,16 @@ class PretendRunner:
 
     lost, device, usable_bytes = False, None, None
 
-    def __init__(self, wrong=(), refused=("tf32", "inductor:max-autotune-no-cudagraphs", True), end_after=math.inf, mem=None):
+    def __init__(self, wrong=(), refused=("tf32", "inductor:max-autotune-no-cudagraphs", True), end_after=math.inf, mem=None, half_bs=8):
         from ready_steady_go.box.machine import Machine
 
         self.machine = Machine(device="cuda", device_name="a GPU", pytorch="2.9.0", gpu_mem=16 * 2**30)
         self.child, self.wrong, self.refused, self.end_after, self.mem, self.points = None, wrong, refused, end_after, mem or {}, []
+        self.half_bs = half_bs  # the batch size that has half of the highest throughput
 
     def begin_early(self): pass
     def end(self): self.child = None
+    def finish(self): self.end()
 
     def check(self, specs):
         from dataclasses import replace
@@ -187,13 +189,14 @@ class PretendRunner:
 
         if len(self.points) >= self.end_after: raise KeyboardInterrupt
         self.points.append(spec)
-        gib = 1 + 0.05 * spec.bs
-        if gib > 16: return make_record(spec, self.machine, outcome="oom", error="CUDA out of memory")
-        speed = 100 * spec.bs / (8 + spec.bs)
+        asked = {name: limits.get(name) for name in ("n_seconds", "n_batches", "run_number", "soak")}
+        gib = 1 + (0.01 if spec.checkpointing else 0.05) * spec.bs
+        if gib > 16: return make_record(spec, self.machine, outcome="oom", error="CUDA out of memory", **asked)
+        speed = 12.5 * self.half_bs * spec.bs / (self.half_bs + spec.bs) * (0.8 if spec.checkpointing else 1.0)
         for value in (spec.precision, spec.layout, spec.compile): speed *= SPEEDS.get(value, 1.0)
         timed = dict(throughput=speed, throughput_ci95=speed * 0.002, step_ms=1e3 * spec.bs / speed, duration=2.0, steady=True)
         more = dict(warmup_s=1.0, compile_s=40.0 if spec.compile else None, peak_mem_bytes=int(gib * 2**30))
-        return make_record(spec, self.machine, **timed, **more)
+        return make_record(spec, self.machine, **timed, **more, **asked)
 
 
 def tuned(tmp_path, runner, more=(), **limits):
@@ -257,6 +260,15 @@ def test_a_memory_limit_and_one_batch_size_hold(tmp_path):
     assert answer.winner.bs <= 140 and answer.base.bs <= 140
     one, records = tuned(tmp_path, PretendRunner(), bs=32)
     assert one.winner.bs == one.base.bs == 32 and round(one.gain.ratio, 3) == 3.6
+
+
+@pytest.mark.parametrize("half_bs,wins", [(8, False), (1000, True)])
+def test_checkpointing_wins_only_where_a_larger_batch_makes_up_for_it(tmp_path, half_bs, wins):
+    "It computes a fifth slower here, and needs a fifth of the memory."
+    answer, records = tuned(tmp_path, PretendRunner(half_bs=half_bs))
+    assert any(r.checkpointing for r in records) and answer.winner.checkpointing is wins
+    assert ("checkpointing" in answer.sentence) is wins and (answer.winner.bs > 600) is wins
+    assert ("checkpointing" in (records[-1].tune_steps or "")) is wins
 
 
 def test_precisions_restrict_the_race(tmp_path):
