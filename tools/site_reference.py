@@ -22,19 +22,51 @@ def commands():
     return names
 
 
-def help_of(*command):
-    "Return what `rsg COMMAND --help` prints, 80 columns wide; of `rsg` itself, what `rsg --help-all` prints."
-    asked = [sys.executable, "-m", "ready_steady_go", *command, "--help" if command else "--help-all"]
-    env = os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(asked, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.strip("\n")
+def marked(text):
+    "Return a help text with code marks around what is typed."
+    return TYPED.sub(lambda found: f"`{found[0].rstrip()}`" + found[0][len(found[0].rstrip()):], " ".join(text.split()))
+
+
+def option_lists(command, context):
+    "Return the arguments and options of a command as Markdown: a table for each heading of its help."
+    from ready_steady_go.commands.cli import PANELS, panel_of
+
+    panels = {}
+    for param in command.get_params(context):
+        record = param.get_help_record(context)
+        if not record or (context.parent and param.name == "help"): continue
+        words = re.sub(r" <(list\[)?str\]?>$", lambda found: "..." if found[1] else "", record[0])
+        variable = f" `{param.envvar}`" if param.envvar and not context.parent else ""
+        panels.setdefault(panel_of(param), []).append(f"* - `{words}`\n  - {marked(record[1])}{variable}")
+    order = ("Arguments", *PANELS, "Options")
+    rows = {heading: "\n".join(panels[heading]) for heading in sorted(panels, key=order.index)}
+    return [f"**{heading}**\n\n```{{list-table}}\n:class: options\n{found}\n```" for heading, found in rows.items()]
+
+
+def command_section(words, command, context):
+    "Return a command as Markdown: what it does, how it is typed, and its options."
+    said = [paragraph for paragraph in (command.help or "").split("\n\n") if not paragraph.strip().startswith("For example:")]
+    examples = re.findall(r"^ *For example: (.*)$", command.help or "", flags=re.M)
+    usage = "\n".join([command.get_usage(context).removeprefix("Usage: "), *examples])
+    return "\n\n".join([f"## {words}", *map(marked, said), f"```text\n{usage}\n```", *option_lists(command, context)])
 
 
 def command_reference():
-    "The help of each command, as Markdown."
-    parts = []
-    for name in ["", *commands()]:
-        words = f"rsg {name}".strip()
-        parts.append(f"## {words}\n\n```text\n{help_of(*name.split())}\n```")
+    "All commands as Markdown, in the order of the help."
+    import click
+    from typer.main import get_command
+
+    from ready_steady_go.commands.cli import app
+
+    main = get_command(app)
+    whole = click.Context(main, info_name="rsg", terminal_width=80, max_content_width=80)
+    parts = [command_section("rsg", main, whole)]
+    for name in commands():
+        command, context = main, whole
+        for word in name.split():
+            command = command.get_command(context, word)
+            context = click.Context(command, info_name=word, parent=context)
+        parts.append(command_section(f"rsg {name}", command, context))
     return "\n\n".join(parts)
 
 

@@ -323,15 +323,15 @@ class RunOptions:
                                     GPUS, metavar="N", read=parse_gpus)  # fmt: skip
     global_bs: int | None = option(None, "Samples per step of all GPUs together, instead of --bs: the more GPUs, the fewer for each.", GPUS,
                                    metavar="N")  # fmt: skip
-    strategy: str = option("ddp", "With --gpus: ddp, each GPU has all weights; fsdp2, each has a part of them. Default: ddp.", GPUS,
+    strategy: str = option("ddp", "With --gpus: ddp, each GPU has all weights; fsdp2, each has a part of them.", GPUS,
                            metavar="NAME", choices=STRATEGIES)  # fmt: skip
-    nodes: int = option(1, "Machines that share a step; start the same command on each. --gpus counts those of each machine.", BOX,
+    nodes: int = option(1, "Machines that share a step; start the same command on each. --gpus counts those of each machine.", GPUS,
                         metavar="N", least=1)  # fmt: skip
-    node_rank: int | None = option(None, "With --nodes: the number of this machine. Only number 0 prints and keeps results.", BOX,
+    node_rank: int | None = option(None, "With --nodes: the number of this machine. Only number 0 prints and keeps results.", GPUS,
                                    metavar="K", least=0)  # fmt: skip
-    master: str | None = option(None, "With --nodes: a free port of machine 0, as the others reach it.", BOX, metavar="HOST:PORT",
+    master: str | None = option(None, "With --nodes: a free port of machine 0, as the others reach it.", GPUS, metavar="HOST:PORT",
                                 read=parse_master)  # fmt: skip
-    gpus_may_differ: bool = option(False, "With --gpus: measure even if the GPUs are of different models.", BOX)
+    gpus_may_differ: bool = option(False, "With --gpus: measure even if the GPUs are of different models.", GPUS)
     device: str | None = option(None, f"{', '.join(DEVICES)} or cuda:1. Default: the accelerator, else the CPU.", BOX,
                                 metavar="DEVICE", read=parse_device)  # fmt: skip
     usd_per_hour: float | None = option(
