@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PANEL', 'OTHER_PANEL', 'ALL_OPTIONS', 'HIDDEN',
-           'COMMAND_PANELS', 'USAGE_REMEDIES', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS',
+           'COMMAND_PANELS', 'USAGE_TEXTS', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS',
            'TUNED_FIELDS', 'TUNE_HELPS', 'TRAINED_FIELDS', 'QUALITY_HELPS', 'fleet', 'FleetFolder', 'variable_of',
            'option_parameter', 'with_options', 'as_typed', 'panel_of', 'write_panels', 'PanelCommand', 'write_commands',
            'short_panel_of', 'PanelGroup', 'error_text', 'with_variable', 'with_backend', 'accept_all_text',
@@ -182,19 +182,27 @@ class PanelGroup(TyperGroup):
         return command
 
 # %% ../../nbs/commands/09_cli.ipynb #063b26c2
-USAGE_REMEDIES = {
-    "no such command": "name what to train with --model, or see rsg --help",
-    "unexpected extra argument": "see --help for what the command accepts",
-    "missing argument": "see --help",
-    "missing command": "see --help",
+USAGE_TEXTS = {
+    r"no such command '(.*)'\. did you mean (.*)\?": r"'\1': no such command; use \2",
+    r"no such command '(.*)'": r"'\1': no such command; see --help",
+    r"option '(.*)' does not take a value": r"\1: it takes no value; type it alone",
+    r"option '(.*)' requires an argument": r"\1: a value is missing; type one after it",
+    r"got unexpected extra argument\S* \((.*)\)": r"\1: one word too many; remove it, or see --help",
+    r"missing (?:argument|option) '(.*)'": r"\1: it is missing; add it, or see --help",
+    r"missing command": "no command; see --help",
 }
 
 
 def _usage_text(error) -> str:
     "Return typer's own error as one line, with a remedy."
-    text = " ".join(error.format_message().split())
-    remedies = [remedy for part, remedy in USAGE_REMEDIES.items() if part in text.lower() and "Did you mean" not in text]
-    return "; ".join([text[:1].lower() + text[1:].rstrip("."), *remedies])
+    if hasattr(error, "possibilities"):
+        near = " or ".join(error.possibilities or [])
+        return f"{error.option_name}: no such option; {f'use {near}' if near else 'see --help'}"
+    text = " ".join(error.format_message().split()).rstrip(".")
+    for pattern, said in USAGE_TEXTS.items():
+        if found := re.search(pattern, text, flags=re.IGNORECASE):
+            return found.expand(said).replace("', '", "' or '")
+    return text[:1].lower() + text[1:]
 
 
 def error_text(
