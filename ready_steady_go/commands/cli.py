@@ -185,7 +185,7 @@ class PanelGroup(TyperGroup):
 USAGE_TEXTS = {
     r"no such command '(.*)'\. did you mean (.*)\?": r"'\1': no such command; use \2",
     r"no such command '(.*)'": r"'\1': no such command; see --help",
-    r"option '(.*)' does not take a value": r"\1: it takes no value; type it alone",
+    r"option '(.*)' does not take a value": r"\1: no value belongs to it; type it alone",
     r"option '(.*)' requires an argument": r"\1: a value is missing; type one after it",
     r"got unexpected extra argument\S* \((.*)\)": r"\1: one word too many; remove it, or see --help",
     r"missing (?:argument|option) '(.*)'": r"\1: it is missing; add it, or see --help",
@@ -204,7 +204,7 @@ def _usage_text(error) -> str:
             return found.expand(said).replace("', '", "' or '")
     return text[:1].lower() + text[1:]
 
-
+# %% ../../nbs/commands/09_cli.ipynb #u5a9e7e1
 def error_text(
     error: BaseException,
 ) -> tuple[str, int]:  # text and exit code
