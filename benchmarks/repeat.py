@@ -1,8 +1,9 @@
 """Does the spread that `--repeat` quotes hold the next run? Real runs, on this machine.
 
-    python benchmarks/repeat.py [--commands 10] [--runs 4] [--model test_resnet] [--bs 32] [--n-seconds 4] [--device cpu]
+    python benchmarks/repeat.py [--commands 10] [--runs 4] [--n-seconds 4] [-- --model resnet18 --bs 16 ...]
 
-Runs `rsg --model ... --repeat N` several times, one command after the other, each with a journal of its own. A command quotes the
+Runs `rsg --repeat N` several times, one command after the other, each with a journal of its own. What follows `--` are the options
+of the point; without them it is a small LSTM on the CPU. A command quotes the
 mean of its runs and a half width. The next run is the first one of the next command; for the last command one more run follows.
 It is held if its throughput is within the half width of the mean. Prints a line for each command, and how often the interval of a
 single run would have held it; the last line is one JSON object. Exit 1 when fewer than nine of ten are held.
@@ -26,6 +27,7 @@ from ready_steady_go.store.journal import Journal
 
 MIN_HELD = 0.9
 START = "from ready_steady_go.commands.cli import main; main()"
+SMALL = "--model lstm:classifier --seq-len 8 --emb-dim 32 --hid-dim 32 --bs 16 --device cpu".split()
 COUNTED = ("cores_shared", "stalls")  # findings
 
 
@@ -33,7 +35,7 @@ def measured(a, folder, i, repeat):
     "Return the records of one command: the first measurement, then its runs."
     out = Path(folder) / f"{i}.jsonl"
     length = ["--n-seconds", str(a.n_seconds)] if a.n_seconds else []
-    args = ["--model", a.model, "--bs", str(a.bs), "--device", a.device, *length, *(["--repeat", str(repeat)] if repeat else [])]
+    args = [*(a.point or SMALL), *length, *(["--repeat", str(repeat)] if repeat else [])]
     command = [sys.executable, "-c", START, *args, "--wandb", "off", "--quiet", "--out", str(out)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode: sys.exit(f"repeat: {done.stderr.strip() or 'the command failed'}")
@@ -55,10 +57,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commands", type=int, default=10)
     parser.add_argument("--runs", type=int, default=4, help="of each command, in new processes")
-    parser.add_argument("--model", default="test_resnet")
-    parser.add_argument("--bs", type=int, default=32)
     parser.add_argument("--n-seconds", type=float, default=4.0, help="of each run; 0: until it is steady")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("point", nargs="*", help="options of the point, after --")
     a = parser.parse_args()
     began, load = time.time(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def main():
     held, by_one = sum(r["held"] for r in rows), sum(r["held_by_one"] for r in rows)
     print(f"held: {held} of {len(rows)}; by the interval of a single run: {by_one}")
     first = commands[0][0]
-    about = dict(model=a.model, bs=a.bs, n_seconds=a.n_seconds or None, runs=a.runs, device=first.device_name, cores=os.cpu_count(),
+    about = dict(point=first.label, bs=first.bs, n_seconds=a.n_seconds or None, runs=a.runs, device=first.device_name, cores=os.cpu_count(),
                  load_before=round(load, 2), load_after=round(os.getloadavg()[0], 2), seconds=round(time.time() - began))  # fmt: skip
     versions = dict(rsg_version=__version__, pytorch=first.pytorch, python=platform.python_version(), date=time.strftime("%Y-%m-%d"))
     print(json.dumps(dict(held=held, commands=len(rows), held_by_one=by_one, **about, **versions, rows=rows)))
