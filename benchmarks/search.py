@@ -1,6 +1,6 @@
 """Measure how well the search finds the best batch size: replay recorded curves, with noise, in simulated time.
 
-    python benchmarks/search.py [FILE.csv] [--seeds 20] [--noise 0.003] [--process-s 8] [--capacity-gib 40]
+    python benchmarks/search.py [FILE.csv] [--seeds 20] [--noise 0.003] [--process-s 8] [--capacity-gib 40] [--made 15]
 
 FILE has the columns gpu, workload, batch_size, memory_mib, samples_per_s and n_obs; the default is data/batch_curves.csv.
 Throughput is linear in the logarithm of the batch size between two points and proportional to it below the first one;
@@ -9,63 +9,26 @@ A point costs two warm-up steps and whole steps for as long as it is timed; star
 
 Regret is how far the true throughput at the chosen batch size is below the curve's best. The table and the list by curve
 use the worst regret of a curve's seeds, and the means of their seconds and of the points that did not fit.
-Prints a line for each strategy; the last line is one JSON object.
+Prints a line for each strategy, then one for each family of made-up curves (see curves.py; `--made` of each, 0 for none) with
+the search alone; the last line is one JSON object.
 """
 
 import argparse
-import csv
 import json
 import math
 import random
 import statistics
-from bisect import bisect_left
-from collections import defaultdict
 from pathlib import Path
+
+from curves import FAMILIES, made_curves, read_curves
 
 from ready_steady_go.run.search import Search, TrialResult
 
 FILE = Path(__file__).parent / "data" / "batch_curves.csv"
-MIB, GIB = 2**20, 2**30
 OOM_S = 1.5  # running out of memory, and clearing up
 PRECISE_S = 2.0  # a point of the simple strategies
 ORIGINAL_S = 30.0  # a point of the original, which starts a process for each
 LADDER = [2**k for k in range(3, 13)]
-
-
-class Curve:
-    "The true throughput and memory of a workload on a GPU."
-
-    def __init__(self, gpu, workload, rows, most, capacity=None):
-        points = defaultdict(list)
-        for bs, memory, rate, n in rows: points[bs].append((memory, rate, n))
-        self.gpu, self.workload, self.sizes = gpu, workload, sorted(points)
-        self.memories, self.rates = ([self.mean(points[bs], i) for bs in self.sizes] for i in (0, 1))
-        self.capacity, self.limit = capacity or most, capacity or math.inf
-        self.best = max((bs for bs in range(1, self.sizes[-1] + 1) if self.fits(bs)), key=self.rate, default=None)
-
-    @staticmethod
-    def mean(found, i):
-        "Return the mean of one column, weighted by the number of observations."
-        return sum(f[i] * f[2] for f in found) / sum(f[2] for f in found)
-
-    def between(self, x, xs, ys):
-        "Interpolate linearly; extend the first segment below the first point."
-        i = min(max(1, bisect_left(xs, x)), len(xs) - 1)
-        if len(xs) == 1: return ys[0]
-        return ys[i - 1] + (ys[i] - ys[i - 1]) * (x - xs[i - 1]) / (xs[i] - xs[i - 1])
-
-    def rate(self, bs):
-        "Return the samples/s at a batch size."
-        if bs <= self.sizes[0]: return self.rates[0] * bs / self.sizes[0]
-        return self.between(math.log(bs), [math.log(b) for b in self.sizes], self.rates)
-
-    def memory(self, bs):
-        "Return the memory at a batch size, in bytes."
-        return max(0.0, self.between(bs, self.sizes, self.memories)) * MIB
-
-    def fits(self, bs):
-        "Return True if the batch size fits in memory."
-        return bs <= self.sizes[-1] and self.memory(bs) <= self.limit
 
 
 class Device:
@@ -124,19 +87,6 @@ def largest(device):
 STRATEGIES = {"search": searched, "original": original, "double until slower": until_slower, "the largest that fits": largest}
 
 
-def read_curves(file, capacity_gib=None):
-    "Read the curves of a file. Unless its memory is given, a GPU has 0.5 % more than any of its curves used."
-    groups = defaultdict(list)
-    with open(file, encoding="utf-8", newline="") as lines:
-        for r in csv.DictReader(lines):
-            row = int(r["batch_size"]), float(r["memory_mib"]), float(r["samples_per_s"]), int(r["n_obs"] or 1)
-            groups[r["gpu"], r["workload"]].append(row)
-    most = defaultdict(float)
-    for (gpu, _), rows in groups.items(): most[gpu] = max(most[gpu], 1.005 * MIB * max(r[1] for r in rows))
-    capacity = capacity_gib and capacity_gib * GIB
-    return [Curve(gpu, workload, rows, most[gpu], capacity) for (gpu, workload), rows in groups.items()]
-
-
 def replay(curve, strategy, args):
     "Return the figures of a strategy on a curve, over all seeds."
     runs = []
@@ -159,6 +109,12 @@ def summary(rows):
                 oom_mean=round(statistics.mean(r["oom"] for r in rows), 2))  # fmt: skip
 
 
+def table_row(name, f):
+    "Return a row of the table."
+    within = f"{f['within_1_percent']}/{f['curves']}"
+    return f"{name:<24}{within:>12}{f['regret_median']:>9.2%}{f['regret_worst']:>9.2%}{f['seconds_mean']:>8.1f}{f['oom_mean']:>6.2f}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", nargs="?", type=Path, default=FILE, help="the curves")
@@ -166,17 +122,20 @@ def main():
     parser.add_argument("--noise", type=float, default=0.003, help="standard deviation of a measurement, as a share")
     parser.add_argument("--process-s", type=float, default=8.0, help="seconds to start a process")
     parser.add_argument("--capacity-gib", type=float, help="memory of the device, GiB")
+    parser.add_argument("--made", type=int, default=15, help="made-up curves of each family")
+    parser.add_argument("--made-seed", type=int, default=0, help="seed of the made-up curves")
     args = parser.parse_args()
     curves = [c for c in read_curves(args.file, args.capacity_gib) if c.best]
     results = {name: [replay(c, strategy, args) for c in curves] for name, strategy in STRATEGIES.items()}
     figures = {name: summary(rows) for name, rows in results.items()}
+    made = [replay(c, searched, args) for c in made_curves(args.made, args.made_seed)]
+    families = {name: summary([r for r in made if r["workload"].startswith(name)]) for name in FAMILIES if made}
     print(f"{'strategy':<24}{'within 1 %':>12}{'median':>9}{'worst':>9}{'GPU s':>8}{'oom':>6}")
-    for name, f in figures.items():
-        within = f"{f['within_1_percent']}/{f['curves']}"
-        regrets = f"{f['regret_median']:>9.2%}{f['regret_worst']:>9.2%}"
-        print(f"{name:<24}{within:>12}{regrets}{f['seconds_mean']:>8.1f}{f['oom_mean']:>6.2f}")
+    for name, f in figures.items(): print(table_row(name, f))
+    for name, f in families.items(): print(table_row(f"search, {name}", f))
+    if made: print(table_row("search, all made up", summary(made)))
     print(json.dumps(dict(seeds=args.seeds, noise=args.noise, process_s=args.process_s, capacity_gib=args.capacity_gib,
-                          strategies=figures, by_curve=results["search"])))  # fmt: skip
+                          strategies=figures, by_curve=results["search"], families=families, by_made_curve=made)))  # fmt: skip
 
 
 if __name__ == "__main__":

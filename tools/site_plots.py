@@ -33,21 +33,23 @@ def search_replay(fig, look):
 
 
 KINDS = {
-    "ar0": "independent noise", "ar5": "noise with memory 0.5", "ar9": "noise with memory 0.9", "slow": "slow start",
-    "spikes": "rare slow steps", "two": "alternating speeds",
+    "calm": "noise only", "slow": "slow start", "two": "alternating speeds", "walk": "wandering by 1 % within 3 s",
+    "walk2": "wandering, other forms", "spiky": "2 % of the steps stall", "spiky2": "stalls in bursts, 0.5 to 5 %",
+    "rare": "1 step in 500 stalls",
 }
 
 
 def coverage(fig, look):
     "Plot how often the 95 % interval holds the true mean, by what disturbs the steps."
-    kinds = last_line("coverage.txt")["kinds"]
+    found = last_line("coverage.txt")["kinds"]
+    kinds = {kind: found[kind] for kind in KINDS}
     ax = fig.subplots()
-    bars = ax.barh([KINDS.get(k, k) for k in kinds], [100 * v["covered"] for v in kinds.values()], color=look["main"])
+    bars = ax.barh([KINDS[k] for k in kinds], [100 * v["covered"] for v in kinds.values()], color=look["main"])
     ax.bar_label(bars, [f"{100 * v['covered']:.1f} %" for v in kinds.values()], padding=3, color=look["ink"])
     ax.axvline(95, color=look["other"], lw=1.5)
     ax.set_xlim(0, 110)
     each = next(iter(kinds.values()))["traces"]
-    ax.set_title(f"simulated runs whose interval holds the true mean ({each} of each kind; promised: 95 %)", loc="left")
+    ax.set_title(f"simulated runs whose interval holds the true mean ({each} of each; promised: 95 %)", loc="left")
     ax.invert_yaxis()
 
 

@@ -250,9 +250,7 @@ def comparison_notes(
     if comparison.not_compared:
         lines.append(f"not compared: {', '.join(f'{why} ({n})' for why, n in comparison.not_compared.items())}")
     if any(len(found.a.logs) == len(found.b.logs) == 1 for found in points):
-        lines.append(
-            f"single runs: a difference of {SINGLE_RUN_HALF_WIDTH:.1%} between runs is assumed; use --run-number for 3 runs of each"
-        )
+        lines.append(f"single runs: a difference of {SINGLE_RUN_HALF_WIDTH:.1%} between runs is assumed; use --repeat 3 on each side")
     if len(points) > MANY_POINTS:
         lines.append(f"{len(points)} points: about {len(points) / 20:.0f} intervals do not contain the true ratio, 1 in 20")
     return lines + comparison.hints

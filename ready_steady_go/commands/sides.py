@@ -134,7 +134,7 @@ def unfit_reason(
         return "only a short measurement"
     if not _is_positive(r.throughput) or not isinstance(r.bs, int):
         return "without a result"
-    if not r.steady:
+    if not r.steady and r.search != "repeat":  # the spread between several runs is known
         return "not steady" if r.steady is False else "not known to be steady"
     return "" if _is_positive(r.throughput_ci95) or r.throughput_ci95 == 0 else "without an interval"
 
@@ -179,8 +179,9 @@ class SidePoints:
             points.setdefault(ladder_key(r, same_device, without), {}).setdefault(r.bs, []).append(r)
 
     def confirmed(self, ladder: LadderKey, bs: int) -> list[Record]:
-        "Return the records with which a search confirmed its best batch size."
-        return [r for r in self.fit[ladder][bs] if r.search == "confirm"]
+        "Return the records with which a search confirmed its best batch size, and the runs that repeated it."
+        runs = self.fit[ladder][bs]
+        return [r for r in runs if r.search in ("confirm", "repeat")] if any(r.search == "confirm" for r in runs) else []
 
     def best(self, ladder: LadderKey) -> int | None:
         "Return the best batch size that a search confirmed."

@@ -16,6 +16,7 @@ from typing import Any
 
 from .hand_back import with_hand_back
 from ..run.campaign import Collected, NothingToMeasure, run
+from ..run.repeat import quoted
 from ..run.request import Request, is_typed, read_fields
 from ..run.screen import TABLE_WIDTH, Screen, best_record
 from ready_steady_go.run.suite_file import (
@@ -34,7 +35,7 @@ from ..run.supervise import Runner
 from ..spec.errors import UserError
 from ..spec.options import PRECISIONS, RunOptions
 from ..spec.parse import one_of
-from ..store.record import Record
+from ..store.record import BESIDE_LADDER, Record
 
 # %% ../../nbs/commands/08b_suite.ipynb #c959ed76
 def request_of(
@@ -70,12 +71,12 @@ def table_records(
     "Return the records that the table shows: the best, or one for each batch size."
     if sizes is None:
         best = best_record(records)
-        return [best] if best else records[-1:]
+        return [quoted(best, records)] if best else records[-1:]
     kept: dict[int, Record] = {}
     for r in records:
-        if r.search != "soak" and (r.bs not in kept or r.ok or not kept[r.bs].ok):
+        if r.search not in BESIDE_LADDER and (r.bs not in kept or r.ok or not kept[r.bs].ok):
             kept[r.bs] = r
-    return [kept[bs] for bs in sizes if bs in kept]
+    return [quoted(kept[bs], records) for bs in sizes if bs in kept]
 
 # %% ../../nbs/commands/08b_suite.ipynb #ef7c6a3b
 def suite_summary(suite: Suite, requests: list[Request], collected: Collected) -> list[str]:

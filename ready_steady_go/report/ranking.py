@@ -36,7 +36,7 @@ def _fully_timed(
 ) -> pd.DataFrame:
     "Return the rows that were timed in full; where a search confirmed its winner, the confirmation alone."
     timed = table[table.status.isin([RESULT, UNSTEADY])]
-    is_confirmed = timed.search.eq("confirm")
+    is_confirmed = timed.search.isin(["confirm", "repeat"])
     return timed[is_confirmed | ~is_confirmed.groupby([timed.key, timed.box]).transform("any")]
 
 
@@ -65,7 +65,8 @@ def _with_repeats(
     repeats = points.groupby(["key", "box", "bs"]).throughput
     points = points.assign(middle=repeats.transform("median"), repeats=repeats.transform("size"))
     half_range = (repeats.transform("max") - repeats.transform("min")) / 2
-    points["error"] = np.fmax(points.throughput_ci95, np.where(points.repeats > 1, half_range, np.nan))
+    spread = points.sort_values("runs", kind="stable").groupby(["key", "box", "bs"]).runs_ci95.transform("last")  # of --repeat
+    points["error"] = np.fmax(np.fmax(points.throughput_ci95, spread), np.where(points.repeats > 1, half_range, np.nan))
     return points
 
 

@@ -33,7 +33,7 @@ RESULT_FIELDS = (
     "power_limit_w", "power_limit_default_w", "usd_per_hour", "usd_from", "usd_time", "usd_kind", "usd_per_msample", "seed",
     "global_bs", "single_throughput", "scaling_efficiency", "scaling_efficiency_ci95", "exposed_comm", "allreduce_busbw",
     "allreduce_busbw_256mb", "links",
-    "tune_ratio", "tune_ratio_ci95", "tune_steps",
+    "tune_ratio", "tune_ratio_ci95", "tune_steps", "runs", "runs_ci95",
 )  # fmt: skip
 TABLE_FIELDS = tuple(dict.fromkeys(SETTING_FIELDS + STACK_FIELDS + RESULT_FIELDS))
 

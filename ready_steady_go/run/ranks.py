@@ -32,6 +32,7 @@ from ready_steady_go.run.bench import (
     describe_error,
     outcome_of,
     soak_sensors,
+    stall_findings,
     steadiness_findings,
 )
 from .child import answer_check, answer_point, refused
@@ -318,7 +319,7 @@ class RankBench(Bench):
             more, found = {}, [dict(code="passes_failed", error=str(failed))]
         fields |= more
         found += clock_findings(m, fields["wall_ms"], make_clock(self.device).ahead)
-        return found if soak else found + steadiness_findings(m)
+        return found + stall_findings(m) if soak else found + steadiness_findings(m) + stall_findings(m)
 
     def _explain(self, step, spec: Spec, m: Measurement) -> tuple[dict, list[dict]]:
         "Return the fields and findings of the step without communication, of each device alone, and of the links."

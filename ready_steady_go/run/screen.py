@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TABLE_WIDTH', 'TABLE_HEAD', 'COST_HEAD', 'BEST_MARK', 'as_ms', 'dollars', 'tokens', 'outcome_text', 'remark',
            'table_row', 'best_record', 'best_line', 'scaling_text', 'step_parts', 'details', 'soak_line', 'trial_lines',
-           'closing_lines', 'finding_note', 'notes_of', 'Screen']
+           'best_point_lines', 'closing_lines', 'finding_note', 'notes_of', 'Screen']
 
 # %% ../../nbs/run/06f_screen.ipynb #00f6c6b3
 import math
@@ -20,6 +20,7 @@ from ..box.machine import Machine, as_gib, machine_line
 from ..box.price import Price
 from .layout import LAYOUT, layout_line, layout_remark
 from .progress import Progress, legend
+from .repeat import REPEAT, quoted, run_remark, spread_lines
 from ..spec.color import styled
 from ..spec.errors import count_text
 from ..spec.spec import Spec
@@ -71,9 +72,11 @@ def outcome_text(
 def remark(
     r: Record,
 ) -> str:
-    "Return the last cell of a row: `probe` or `refine` for a short measurement, or `unsteady`."
+    "Return the last cell of a row: `probe` or `refine` for a short measurement, the number of a run, or `unsteady`."
     if r.search in BRIEF:
         return r.search
+    if r.search == REPEAT:
+        return run_remark(r)
     return "" if r.steady else "unsteady"
 
 # %% ../../nbs/run/06f_screen.ipynb #4f42d3f4
@@ -115,7 +118,8 @@ def best_line(
     memory = f", {as_gib(r.memory_bytes)}" if r.memory_bytes else ""
     words = f" ({tokens(r.tokens_per_s)} tokens/s)" if r.tokens_per_s else ""
     speed = plus_minus(r.throughput, r.throughput_ci95)
-    return f"{BEST_MARK} {r.label}: {speed} samples/s{words} at batch size {r.bs}{memory}"
+    runs = f", {r.runs} runs" if r.runs else ""
+    return f"{BEST_MARK} {r.label}: {speed} samples/s{words} at batch size {r.bs}{memory}{runs}"
 
 # %% ../../nbs/run/06f_screen.ipynb #43b62015
 def scaling_text(r: Record) -> str | None:
@@ -175,13 +179,22 @@ def trial_lines(
     trials = [r for r in records if r.search == LAYOUT and r.bs == best.bs]
     return [layout_line(best, r) if r.ok else f"  channels_last: {outcome_text(r.outcome)} at batch size {r.bs}" for r in trials]
 
+# %% ../../nbs/run/06f_screen.ipynb #ce3b92da
+def best_point_lines(
+    records: list[Record],  # of one ladder
+    best: Record,
+) -> list[str]:
+    "Return everything that is shown of the best point: the answer, its details, its runs and the other layout."
+    answer = quoted(best, records)
+    return [best_line(answer), *details(answer), *spread_lines(best, records), *trial_lines(records, best)]
+
 # %% ../../nbs/run/06f_screen.ipynb #789f962b
 def closing_lines(
     records: list[Record],  # of one ladder
 ) -> list[str]:
-    "Return the best point with its details, the other layout and the soaks."
+    "Return the best point with its details, its runs, the other layout and the soaks."
     best = best_record(records)
-    lines = [best_line(best), *details(best), *trial_lines(records, best)] if best else []
+    lines = best_point_lines(records, best) if best else []
     return lines + [soak_line(r) for r in records if r.search == "soak"]
 
 # %% ../../nbs/run/06f_screen.ipynb #ed4cd1da

@@ -314,6 +314,8 @@ class RunOptions:
                                      metavar="TIME", read=parse_seconds)  # fmt: skip
     n_batches: int | None = option(None, "Time each point for this many steps.", TIME, metavar="N")
     run_number: int = option(1, "Your number for a repeated run.", TIME, metavar="N", least=0)
+    repeat: int | None = option(None, "Measure the best point again in so many new processes, and quote the spread between them.", TIME,
+                                metavar="N", least=2, below=100)  # fmt: skip
     search_until: int | None = option(None, "The largest batch size that the search may try.", TIME, metavar="N")
     soak: float | None = option(None, "Repeat the best point until speed, clock and temperature are flat, at most this long.", TIME,
                                 metavar="TIME", read=parse_seconds)  # fmt: skip

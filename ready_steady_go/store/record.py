@@ -32,7 +32,7 @@ from ..timing.measure import Measurement
 SCHEMA = 1
 SKIPPED_OOM = "skipped:oom at a smaller batch size"
 BRIEF = ("probe", "refine", "tune")  # values of `search`: measured for a moment, to choose what to measure
-BESIDE_LADDER = ("soak", "layout", "tune")  # values of `search`: not one of the batch sizes that a user asked for
+BESIDE_LADDER = ("soak", "layout", "tune", "repeat")  # values of `search`: not one of the batch sizes that a user asked for
 
 # %% ../../nbs/store/05_record.ipynb #19fb6a9d
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,9 @@ class Record(SpecFields):
     n_batches: int | None = None  # steps to time; None: until steady
     run_number: int | None = None  # the user's number for a repeated run
     soak: float | None = None  # maximum length of the soak, seconds; None: no soak
-    search: str | None = None  # why this batch size was tried: given by the user, a step of the search, or its best one in another layout
+    repeat: int | None = None  # of a run in a new process: how many runs of the best point were asked for
+    # why this batch size was tried: given by the user, a step of the search, or its best one in another layout or once more
+    search: str | None = None
     search_stopped: str | None = None  # on the last batch size of a model: why there is no larger one
     tune_id: str | None = None  # the run of `rsg tune` that measured it
     # outcome
@@ -71,6 +73,10 @@ class Record(SpecFields):
     n_items: int | None = None  # timed samples
     steady: bool | None = None  # True: warmed up, half width at most 0.5 %, no drift
     drift: float | None = None  # how much longer the last steps took than the first, as a share of the mean
+    runs: int | None = None  # runs of this point in new processes so far, this one included
+    runs_throughput: float | None = None  # mean of these runs, samples/s
+    runs_ci95: float | None = None  # half width of the 95 % interval of the next run: their spread, or their own intervals if wider
+    stall_share: float | None = None  # share of the timed seconds that stalls took, beyond the usual time of their windows
     windows: list | None = None  # [steps, milliseconds] of each window
     windows_warmup: int | None = None  # the first windows that count as warm-up, not as throughput
     # time of a step
@@ -209,7 +215,19 @@ def _as_json(value: Any) -> Any:
     return value
 
 # %% ../../nbs/store/05_record.ipynb #826d0d57
-MEASURED = ("throughput", "throughput_ci95", "duration", "n_items", "step_ms", "step_ms_p95", "steady", "drift", "warmup_s", "first_step_s")
+MEASURED = (
+    "throughput",
+    "throughput_ci95",
+    "duration",
+    "n_items",
+    "step_ms",
+    "step_ms_p95",
+    "steady",
+    "drift",
+    "stall_share",
+    "warmup_s",
+    "first_step_s",
+)
 
 
 def _measured_fields(spec: Spec, m: Measurement | None) -> dict[str, Any]:
@@ -287,6 +305,7 @@ YOUNGER_FIELDS = (
     "scaling_efficiency",
     "scaling_efficiency_ci95", "local_step_ms", "exposed_comm", "rank_skew", "slowest_rank", "allreduce_bytes", "allreduce_busbw",
     "allreduce_busbw_256mb", "p2p", "links", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
+    "repeat", "runs", "runs_throughput", "runs_ci95", "stall_share",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from ready_steady_go.timing.uncertainty import (
     drift,
     half_width,
     significant_drift,
+    stall_share,
     trend,
     warmup_windows,
 )
@@ -168,6 +169,11 @@ class Measurement:
             return None
         return statistics.quantiles(self.step_times, n=20, method="inclusive")[-1] * 1e3
 
+    @property
+    def stall_share(self) -> float | None:
+        "The share of the time that stalls took, beyond the usual time of their windows; None for fewer than 10 windows."
+        return None if len(self.steady_windows) < MIN_WINDOWS else stall_share(self.step_times)
+
     @cached_property
     def trend(self) -> tuple[float, float]:
         "The change from first to last step as a share of the mean, and its standard error."
@@ -184,8 +190,9 @@ class Measurement:
         if not long_enough(len(self.steady_windows), self.n_batches, self.duration):
             return False
         change, error = self.trend
-        narrow = (self.throughput_ci95 or 0) <= TARGET_HALF_WIDTH * self.throughput
-        return narrow and abs(change) + SIGNIFICANT * error <= MAX_DRIFT
+        if abs(change) + SIGNIFICANT * error > MAX_DRIFT:
+            return False
+        return (self.throughput_ci95 or 0) <= TARGET_HALF_WIDTH * self.throughput
 
     @property
     def steady(self) -> bool:

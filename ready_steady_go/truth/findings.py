@@ -39,6 +39,11 @@ FINDINGS = dict(
         "not steady: steps became {change:.1%} {direction} while they were timed",
         "use --soak 5m to time it until nothing changes",
     ),
+    stalls=Finding(
+        "single windows took much longer than the others: other work on the box, or a model whose steps differ",
+        "stalls took {share:.1%} of the time; without them it would be {typical:.4g} samples/s",
+        "end other processes (top lists them), or use --repeat 5 to see how much runs differ",
+    ),
     clocks_disagree=Finding(
         "the device clock and the wall clock differ by more than 2 %",
         "device clock: {device_ms:.4g} ms per step, wall clock: {wall_ms:.4g} ms; they disagree, so neither is reliable",
