@@ -253,7 +253,7 @@ def test_two_precisions_of_one_journal_are_compared_on_request(run, tmp_path):
 
 
 WRONG = {
-    "no file": (["old.jsonl", "nwe.jsonl"], 2, "nwe.jsonl: there is no such file"), "one side": (["old.jsonl"], 2, "missing argument"),
+    "no file": (["old.jsonl", "nwe.jsonl"], 2, "nwe.jsonl: there is no such file"), "one side": (["old.jsonl"], 2, "B: it is missing"),
     "a typo in a rule": (["old.jsonl", "new.jsonl", "--fail-if", "slowr:3%"], 2, "did you mean 'slower'"),
     "a share without a sign": (["old.jsonl", "new.jsonl", "--fail-if", "slower:3"], 2, "such as 3%"),
     "an empty rule": (["old.jsonl", "new.jsonl", "--fail-if", ""], 2, "expected one of slower"),

@@ -146,8 +146,14 @@ def test_each_error_is_listed():
 
 def test_the_reference_is_what_help_prints():
     page = site_reference.command_reference()
-    for name in site_reference.commands(): assert f"## rsg {name}\n\n```text\nUsage: rsg {name} " in page
-    assert page.startswith("## rsg\n\n```text\nUsage: rsg [OPTIONS]") and "--n-seconds TIME" in page
+    sections = dict(section.split("\n", 1) for section in page.removeprefix("## ").split("\n\n## "))
+    assert [*sections] == ["rsg", *(f"rsg {name}" for name in site_reference.commands())]
+    for name, section in sections.items():
+        words = name.split()[1:]
+        shown = site_reference.help_of(*words)
+        options = set(re.findall(r"^  (--[\w-]+(?: [A-Z][A-Z,:=./|\[\]]*)?)", shown, flags=re.M)) - {"--help"}
+        assert f"```text\n{name} " in section and [o for o in options if f"* - `{o}" not in section] == []
+    assert len(re.findall(r"^\* - ", sections["rsg"], flags=re.M)) > 60
 
 
 def test_the_notebook_for_colab_uses_what_exists():

@@ -151,7 +151,7 @@ def test_export_prints_a_journal_for_a_log(tmp_path):
 
 
 WRONG = {
-    "no log": (["collect"], "missing argument"),
+    "no log": (["collect"], "it is missing"),
     "no file": (["collect", "nowhere.log"], "nowhere.log: it cannot be read"),
     "no journal": (["export", "nowhere.jsonl"], "there is no such file"),
     "a folder": (["collect", "x.log", "--out", "/"], "--out /: it is a folder"),

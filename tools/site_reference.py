@@ -22,6 +22,13 @@ def commands():
     return names
 
 
+def help_of(*command):
+    "Return what `rsg COMMAND --help` prints, 80 columns wide; of `rsg` itself, what `rsg --help-all` prints."
+    asked = [sys.executable, "-m", "ready_steady_go", *command, "--help" if command else "--help-all"]
+    env = os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(asked, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.strip("\n")
+
+
 def marked(text):
     "Return a help text with code marks around what is typed."
     return TYPED.sub(lambda found: f"`{found[0].rstrip()}`" + found[0][len(found[0].rstrip()):], " ".join(text.split()))
