@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from itertools import groupby
 
-from ..run.screen import BEST_MARK, COST_HEAD, TABLE_HEAD, best_record, closing_lines, notes_of, table_row
+from ..run.screen import BEST_MARK, COST_HEAD, TABLE_HEAD, best_record, closing_lines, folded, notes_of, table_row
 from ..spec.color import styled
 from ..spec.errors import UserError
 from ..spec.foreign import clean_text
@@ -65,5 +65,5 @@ def show_command(
         print(device)
         for (_, label), rows in tables:
             notes = [f"  {clean_text(text)}" for text in notes_of(rows)]
-            print("", label, *map(printed, group_lines(rows)), *notes, sep="\n")
+            print("", label, *(printed(folded(line)) for line in group_lines(rows)), *map(folded, notes), sep="\n")
     return 0

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TABLE_WIDTH', 'TABLE_HEAD', 'COST_HEAD', 'BEST_MARK', 'as_ms', 'dollars', 'tokens', 'outcome_text', 'remark',
            'table_row', 'best_record', 'best_line', 'scaling_text', 'step_parts', 'details', 'soak_line', 'trial_lines',
-           'best_point_lines', 'closing_lines', 'finding_note', 'notes_of', 'Screen']
+           'best_point_lines', 'closing_lines', 'folded', 'finding_note', 'notes_of', 'Screen']
 
 # %% ../../nbs/run/06f_screen.ipynb #00f6c6b3
 import math
@@ -197,6 +197,16 @@ def closing_lines(
     lines = best_point_lines(records, best) if best else []
     return lines + [soak_line(r) for r in records if r.search == "soak"]
 
+# %% ../../nbs/run/06f_screen.ipynb #a16543d6
+def folded(
+    line: str,
+    width: int | None = None,  # None: that of the terminal; without one, a line is as long as it is
+) -> str:
+    "Return a line, broken between words where it is wider than the terminal."
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
+    return textwrap.fill(line, width, subsequent_indent="    ", break_on_hyphens=False)
+
 # %% ../../nbs/run/06f_screen.ipynb #ed4cd1da
 def finding_note(records: list[Record], best: Record | None, code: str) -> str:
     "Return the sentence of a finding, for all records that have it."
@@ -302,7 +312,7 @@ class Screen:
     ) -> None:
         "End a table: the best point, soaks, notes, and why it stopped."
         if not self.as_json:
-            self.out(*closing_lines(self.rows))
+            self.out(*(folded(line) for line in closing_lines(self.rows)))
         for text in notes_of(self.rows):
             self.note(text, "yellow")
         if not self.as_json:
