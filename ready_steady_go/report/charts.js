@@ -2,9 +2,8 @@
 // Draws the cards and charts of the chosen model, precision, mode and GPUs; the choice is kept in the page's address.
 // All values come from the page's data; only the frontier, what fits and the order of bars are found here.
 (() => {
-  const data = JSON.parse(document.getElementById("rsg-data").textContent || "null");
   const app = document.getElementById("app");
-  if (!data || !data.charts.length) return;
+  let data = null;
 
   const NARROW = 600, MOST_BARS = 40, MOST_LINES = 8, FONT = 13, BAR = 16, GAP = 1.125;
   const RESULT = 0, OOM = 3, STATUS = ["full measurement", "not steady", "short measurement", "does not fit"];
@@ -48,9 +47,14 @@
 
   const form = document.getElementById("choice"), gpuBox = document.getElementById("gpus");
 
+  function setOptions(select, values, label) {
+    const same = Array.from(select.options, (option) => option.value).join("\n") === values.join("\n");
+    if (!same) select.replaceChildren(...values.map((value) => element("option", { value, textContent: label(value) }))); // it closes an open list
+  }
+
   function fill(name, values, label = (v) => v) {
     const select = form.elements[name];
-    select.replaceChildren(...values.map((value) => element("option", { value, textContent: label(value) })));
+    setOptions(select, values, label);
     if (!values.includes(state[name])) state[name] = values[0];
     select.value = state[name];
   }
@@ -332,11 +336,11 @@
     figure.heard = true;
   }
 
-  function resetLegend() {
-    hidden.clear();
+  function resetLegend(kept = new Set()) {
+    // Switches on the series of the chosen precision only; those in `kept` stay as they are.
+    for (const name of hidden) if (!kept.has(name)) hidden.delete(name);
     if (state.precision === "all") return;
-    for (const c of ofModel().filter((c) => c.precision !== state.precision))
-      for (const row of barRows(state.show).filter((r) => r.precision === c.precision)) hidden.add(row.series);
+    for (const row of barRows(state.show).filter((r) => r.precision !== state.precision && !kept.has(r.series))) hidden.add(row.series);
   }
 
   // Throughput and memory over batch size
@@ -458,17 +462,19 @@
   // All together
 
   function control(figure, label, values, text, chosen, act) {
-    const select = element("select", {}, ...values.map((value) => element("option", { value, textContent: text(value) })));
+    const select = element("select");
+    setOptions(select, values, text);
     select.value = chosen;
     select.addEventListener("change", () => (act(select.value), update()));
     figure.tools.prepend(element("label", {}, `${label} `, select));
     return select;
   }
 
+  const knownMetrics = () => Object.keys(data.metrics).filter((metric) => data.charts.some((c) => c.bars[metric]));
+
   function makeFigures() {
     figures = { bars: new Figure("bars", ""), curves: new Figure("curves", ""), cost: new Figure("cost", ""), lengths: new Figure("lengths", ""), fits: new Figure("fits", "") };
-    const known = Object.keys(data.metrics).filter((metric) => data.charts.some((c) => c.bars[metric]));
-    figures.bars.select = control(figures.bars, "Show", known, (metric) => data.metrics[metric], state.show, (v) => (state.show = v));
+    figures.bars.select = control(figures.bars, "Show", knownMetrics(), (metric) => data.metrics[metric], state.show, (v) => (state.show = v));
     figures.lengths.select = control(figures.lengths, "GPU", [], String, "", (v) => (state.gpu = v));
     figures.fits.select = control(figures.fits, "Memory", GIB, (v) => `${v} GiB`, state.gib, (v) => (state.gib = Number(v)));
     figures.fits.plot.remove();
@@ -478,49 +484,61 @@
   }
 
   function drawAll() {
+    setOptions(figures.bars.select, knownMetrics(), (metric) => data.metrics[metric]);
     figures.bars.select.value = state.show;
     figures.fits.select.value = state.gib;
-    document.getElementById("cards").replaceChildren(...CARDS.map(card));
+    const box = document.getElementById("cards"), cards = CARDS.map(card), markup = (all) => Array.from(all, (one) => one.outerHTML).join("");
+    if (markup(cards) !== markup(box.children)) box.replaceChildren(...cards); // a screen reader reads what changes
     drawBars();
     for (const draw of [drawCurves, drawCost, drawLengths, drawFits]) draw();
   }
 
-  function update() {
+  function update(kept) {
     fillSelects();
     fillGpus();
-    resetLegend();
+    resetLegend(kept);
     drawAll();
     writeAddress();
   }
 
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", (event) => {
-    if (event.target.type === "checkbox") {
-      const boxes = [...gpuBox.querySelectorAll("input")], chosen = boxes.filter((box) => box.checked).map((box) => box.value);
-      state.gpus = chosen.length === boxes.length ? null : new Set(chosen);
-    } else state[event.target.name] = event.target.value;
-    update();
-  });
-  for (const button of gpuBox.querySelectorAll("button")) button.addEventListener("click", () => ((state.gpus = button.value === "all" ? null : new Set()), update()));
-  gpuBox.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    gpuBox.open = false;
-    gpuBox.querySelector("summary").focus();
-  });
-  document.addEventListener("click", (event) => { if (!gpuBox.contains(event.target)) gpuBox.open = false; });
-  addEventListener("hashchange", () => { if (location.hash.includes("=")) (readAddress(), update()); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  addEventListener("beforeprint", () => { printing = true; drawAll(); });
-  addEventListener("afterprint", () => { printing = false; drawAll(); });
+  function listen() {
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("change", (event) => {
+      if (event.target.type === "checkbox") {
+        const boxes = [...gpuBox.querySelectorAll("input")], chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+        state.gpus = chosen.length === boxes.length ? null : new Set(chosen);
+      } else state[event.target.name] = event.target.value;
+      update();
+    });
+    for (const button of gpuBox.querySelectorAll("button")) button.addEventListener("click", () => ((state.gpus = button.value === "all" ? null : new Set()), update()));
+    gpuBox.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      gpuBox.open = false;
+      gpuBox.querySelector("summary").focus();
+    });
+    document.addEventListener("click", (event) => { if (!gpuBox.contains(event.target)) gpuBox.open = false; });
+    addEventListener("hashchange", () => { if (location.hash.includes("=")) (readAddress(), update()); });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+    addEventListener("beforeprint", () => { printing = true; drawAll(); });
+    addEventListener("afterprint", () => { printing = false; drawAll(); });
+    let width = app.clientWidth;
+    new ResizeObserver(() => {
+      if (printing || app.clientWidth === width) return;
+      width = app.clientWidth;
+      drawAll();
+    }).observe(app);
+  }
 
-  app.hidden = false;
-  makeFigures();
-  readAddress();
-  update();
-  let width = app.clientWidth;
-  new ResizeObserver(() => {
-    if (printing || app.clientWidth === width) return;
-    width = app.clientWidth;
-    drawAll();
-  }).observe(app);
+  function show() {
+    // Draws the data that are in the page now; a live page replaces them, and the choice stays.
+    const found = JSON.parse(document.getElementById("rsg-data").textContent || "null"), shown = figures && new Set(barRows(state.show).map((row) => row.series));
+    app.hidden = !found || !found.charts.length;
+    if (app.hidden) return;
+    data = found;
+    if (!figures) (makeFigures(), readAddress(), listen());
+    update(shown);
+  }
+
+  show();
+  addEventListener("rsg-data", show);
 })();

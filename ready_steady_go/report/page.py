@@ -123,10 +123,10 @@ def report_markdown(
     return "\n\n".join(parts) + "\n"
 
 # %% ../../nbs/report/07n_page.ipynb #b38c1345
-def _scripts() -> list[str]:
-    "Return the page's scripts: the chart library, the tables, the charts."
-    folder = files("ready_steady_go.report")
-    return [(folder / name).read_text(encoding="utf-8") for name in ("echarts/echarts.min.js", "report.js", "charts.js")]
+def _scripts(live: bool) -> list[str]:
+    "Return the page's scripts: the chart library, the tables, the charts; for a live page, what renews it."
+    folder, names = files("ready_steady_go.report"), ("echarts/echarts.min.js", "report.js", "charts.js", *(["live.js"] if live else []))
+    return [(folder / name).read_text(encoding="utf-8") for name in names]
 
 
 def _hash_source(script: str) -> str:
@@ -136,12 +136,14 @@ def _hash_source(script: str) -> str:
 
 def report_page(
     nb,  # executed
+    live: str = "",  # version of a page that follows its server
 ) -> str:
     "Return the report as one HTML page."
     from nbconvert.exporters import HTMLExporter
 
-    folder, scripts = files("ready_steady_go.report"), _scripts()
+    folder, scripts = files("ready_steady_go.report"), _scripts(bool(live))
     about = dict(
+        live=live,
         scripts=scripts,
         script_hash=" ".join(map(_hash_source, scripts)),
         rsg_version=__version__,

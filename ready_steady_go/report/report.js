@@ -41,6 +41,7 @@ class PagedTable {
     this.packed = figure.querySelector("template");
     this.rows = this.packed ? null : Array.from(this.body.rows, (row) => Array.from(row.cells, cellValue));
     this.total = this.packed ? Number(this.packed.dataset.n) : this.rows.length;
+    this.title = figure.querySelector("figcaption").textContent;
     this.words = [];
     this.page = 0;
     this.addHeadings();
@@ -57,8 +58,8 @@ class PagedTable {
   }
 
   addFilter() {
-    const caption = this.figure.querySelector("figcaption"), title = caption.textContent;
-    const filter = element("input", { type: "search", placeholder: "filter", ariaLabel: `Filter: ${title}` });
+    const caption = this.figure.querySelector("figcaption");
+    const filter = (this.filter = element("input", { type: "search", placeholder: "filter", ariaLabel: `Filter: ${this.title}` }));
     filter.addEventListener("input", () => {
       this.words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
       this.page = 0;
@@ -90,6 +91,17 @@ class PagedTable {
     this.order = { column, up };
     this.page = 0;
     this.draw();
+  }
+
+  resume(other) {
+    // Filters and sorts as the table that it replaces, if there was one.
+    if (!other) return;
+    if (this.filter && other.words.length) Object.assign(this.filter, { value: other.filter.value }), (this.words = other.words);
+    if (other.order && this.table.tHead.textContent === other.table.tHead.textContent) {
+      this.order = other.order;
+      this.table.tHead.rows[0].cells[this.order.column].setAttribute("aria-sort", this.order.up ? "ascending" : "descending");
+    }
+    if (this.order || this.words.length) this.draw();
   }
 
   async draw() {
@@ -128,16 +140,21 @@ class PagedTable {
   }
 }
 
-for (const figure of document.querySelectorAll(".rsg-table")) new PagedTable(figure);
+let tables = [];
 
-const headings = document.querySelectorAll("main > h2, main > details h2"), nav = element("nav", { ariaLabel: "Sections" });
-headings.forEach((heading, i) => {
-  heading.id = heading.id || `s${i}`;
-  const link = element("a", { href: `#${heading.id}`, textContent: heading.textContent.replace("¶", "") });
-  link.addEventListener("click", () => {
-    const folded = heading.closest("details");
-    if (folded) folded.open = true;
+function readySections() {
+  tables = Array.from(document.querySelectorAll(".rsg-table"), (figure) => new PagedTable(figure));
+  const headings = document.querySelectorAll("main > h2, main > details h2"), nav = element("nav", { ariaLabel: "Sections" });
+  headings.forEach((heading, i) => {
+    heading.id = heading.id || `s${i}`;
+    const link = element("a", { href: `#${heading.id}`, textContent: heading.textContent.replace("¶", "") });
+    link.addEventListener("click", () => {
+      const folded = heading.closest("details");
+      if (folded) folded.open = true;
+    });
+    nav.append(link, " ");
   });
-  nav.append(link, " ");
-});
-if (headings.length > 2) (headings[0].closest("details") || headings[0]).before(nav);
+  if (headings.length > 2) (headings[0].closest("details") || headings[0]).before(nav);
+}
+
+readySections();
