@@ -39,7 +39,7 @@ LIGHT += [["models", "--help"], ["suite", "--help"], ["report", "--help"], ["sui
 LIGHT += [["hand-back", "--help"], ["hand-back", "--dry-run"], ["export", "--help"], ["collect", "--help"], ["fleet", "--help"]]
 LIGHT += [["fleet", "plan", "--gpus", "nope", "--usd-most", "1"], ["fleet", "up", "nowhere"]]
 LIGHT += [["fleet", "down", "nowhere"], ["offers", "--help"], ["show", "nowhere.jsonl"]]
-LIGHT += [["leaderboard", "--help"], ["leaderboard", "nowhere.jsonl"]]
+LIGHT += [["leaderboard", "--help"], ["leaderboard", "nowhere.jsonl"], ["dashboard", "--help"], ["dashboard", "--host", "0.0.0.0"]]
 LIGHT += [["--help"], ["--version"], ["--model", "resnet50", "--bs", "0"], ["--nope"], ["--model", "x", "--out", "/"]]
 
 

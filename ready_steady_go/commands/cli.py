@@ -9,8 +9,8 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PA
            'option_parameter', 'with_options', 'as_typed', 'panel_of', 'write_panels', 'PanelCommand', 'write_commands',
            'short_panel_of', 'PanelGroup', 'error_text', 'with_variable', 'with_backend', 'accept_all_text',
            'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'quality_cli',
-           'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli', 'compare_cli', 'check_cli', 'hand_back_cli',
-           'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli',
+           'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli', 'dashboard_cli', 'compare_cli', 'check_cli',
+           'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli',
            'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
@@ -139,7 +139,7 @@ class PanelCommand(TyperCommand):
 # %% ../../nbs/commands/09_cli.ipynb #d8f9f199
 COMMAND_PANELS = dict(
     Measuring=("doctor", "models", "suite", "tune", "quality"),
-    Results=("show", "report", "leaderboard", "compare", "check", "export", "collect", "push", "pull"),
+    Results=("show", "report", "dashboard", "leaderboard", "compare", "check", "export", "collect", "push", "pull"),
     Renting=("offers", "fleet", "hand-back"),
 )
 
@@ -592,6 +592,26 @@ def leaderboard_cli(
     from ready_steady_go.commands.leaderboard import leaderboard_command
 
     return leaderboard_command(sources or [], out)
+
+# %% ../../nbs/commands/09_cli.ipynb #ec913327
+@app.command("dashboard")
+def dashboard_cli(
+    sources: Annotated[list[str] | None, typer.Argument(metavar="JOURNAL", help="Default: those here. They need not exist yet.")] = None,
+    port: Annotated[str, typer.Option("--port", metavar="N", help="Default: any free port.", show_default=False)] = "0",
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen. Default: localhost.", show_default=False)
+    ] = "localhost",
+    i_know: Annotated[bool, typer.Option("--i-know", help="Other machines may read the page: --host is not localhost.")] = False,
+):
+    """Serve the report as a live page while journals grow.
+
+    Only this machine can reach the page; over SSH, the command for a tunnel is printed. Ctrl-C ends it, with exit code 0.
+
+    For example: rsg dashboard night.jsonl
+    """
+    from ready_steady_go.commands.dashboard import dashboard_command
+
+    return dashboard_command(sources or [], host, port, i_know)
 
 # %% ../../nbs/commands/09_cli.ipynb #ed396317
 @app.command("compare")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOOPBACK_NAMES', 'PUBLIC_ADDRESSES', 'HEADERS', 'LOOK_S', 'NICENESS', 'check_host', 'is_own_name', 'ssh_address',
            'tunnel_line', 'answer_for', 'DashboardHandler', 'DashboardServer', 'open_server', 'check_live_sources',
-           'default_sources', 'follow', 'dashboard_command']
+           'default_sources', 'follow_sources', 'dashboard_command']
 
 # %% ../../nbs/commands/08l_dashboard.ipynb #c8468dcb
 import errno
@@ -145,7 +145,7 @@ class DashboardServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         "Bind to the address."
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def handle_error(self, request, client_address) -> None:
         "Ignore a browser that has closed its connection."
@@ -194,7 +194,7 @@ def _print_addresses(host: str, port: int) -> None:
     sys.stdout.flush()
 
 
-def follow(page, sleep=time.sleep) -> None:
+def follow_sources(page, sleep=time.sleep) -> None:
     "Renew the page until the user presses Ctrl-C."
     while True:
         began = time.monotonic()
@@ -220,7 +220,7 @@ def dashboard_command(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         _print_addresses(host, server.server_port)
         try:
-            follow(page)
+            follow_sources(page)
         except KeyboardInterrupt:
             print("rsg: the dashboard has ended", file=sys.stderr)
     return 0

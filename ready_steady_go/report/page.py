@@ -133,7 +133,7 @@ def _hash_source(script: str) -> str:
     "Return a script's hash as a content security policy names it."
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
-
+# %% ../../nbs/report/07n_page.ipynb #7a5e11e2
 def report_page(
     nb,  # executed
     live: str = "",  # version of a page that follows its server

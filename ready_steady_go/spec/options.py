@@ -336,9 +336,7 @@ class RunOptions:
     gpus_may_differ: bool = option(False, "With --gpus: measure even if the GPUs are of different models.", GPUS)
     device: str | None = option(None, f"{', '.join(DEVICES)} or cuda:1. Default: the accelerator, else the CPU.", BOX,
                                 metavar="DEVICE", read=parse_device)  # fmt: skip
-    usd_per_hour: float | None = option(
-        None, "Price of this box. Default: as vast.ai or RunPod report it.", BOX, metavar="USD", read=parse_usd
-    )
+    usd_per_hour: float | None = option(None, "Price of the box. Default: from vast.ai, RunPod.", BOX, metavar="USD", read=parse_usd)
     expect: str | None = option(None, "The box that you rent, such as rtx4090,mem>=24GB,price<=0.9. Another one gets a finding.", BOX,
                                 metavar="RULES")  # fmt: skip
     hand_back: bool = option(False, "At the end, destroy this box of vast.ai or RunPod, if the results are elsewhere.", BOX)
