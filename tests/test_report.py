@@ -372,6 +372,14 @@ def test_the_sample_is_real_and_named():
     assert "sample that ships with rsg" in text and "CPU" in text
 
 
+def test_what_the_page_draws_itself_is_marked_in_the_notebook():
+    "Without the mark, the page would have each chart twice."
+    cells = nbformat.read(ROOT / "nbs/report/21_best_batch.ipynb", 4).cells
+    marked = [c.source.split("(data, ")[1].split("(")[0] for c in cells if c.cell_type == "code" and "charted" in c.metadata.get("tags", [])]
+    drawn = ["best_batch", "over_batch_size", "prices", "energy_use", "peak_shares", "over_sequence_length", "words_per_second"]
+    assert marked == drawn and {"parameters", "summary"} <= {tag for c in cells for tag in c.metadata.get("tags", [])}
+
+
 def test_the_package_has_the_notebook():
     assert (files("ready_steady_go.report") / "report.ipynb").read_text() == (ROOT / "nbs/report/21_best_batch.ipynb").read_text()
 
