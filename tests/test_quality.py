@@ -198,6 +198,23 @@ def test_another_file_is_not_touched(tmp_path, capsys):
     assert end.value.code == 2 and "is not of rsg quality" in capsys.readouterr().err and (tmp_path / "notes.txt").read_text() == "milk"
 
 
+def test_python_gives_the_signals_back_and_takes_lists_and_none(tmp_path, monkeypatch):
+    import signal
+
+    from ready_steady_go import quality
+    from ready_steady_go.commands import quality as command
+
+    def run_quality(request, plan, screen, began):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert [spec.precision for spec in request.specs] == ["bf16"] and request.specs[0].compile is None and plan.bs == 32
+        return 0, [], {}
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(command, "run_quality", run_quality)
+    assert quality(bs=[32], bf16=True, compile=None, out=str(tmp_path / "q.jsonl")) == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_help_loads_nothing_heavy():
     from test_door import loaded
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOOPBACK_NAMES', 'PUBLIC_ADDRESSES', 'HEADERS', 'LOOK_S', 'NICENESS', 'check_host', 'is_own_name', 'ssh_address',
            'tunnel_line', 'answer_for', 'DashboardHandler', 'DashboardServer', 'open_server', 'check_live_sources',
-           'default_sources', 'follow_sources', 'dashboard_command']
+           'follow_sources', 'dashboard_command']
 
 # %% ../../nbs/commands/08l_dashboard.ipynb #c8468dcb
 import errno
@@ -29,7 +29,7 @@ from ..spec.errors import UserError
 from ..spec.parse import whole_number
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.sources import is_project
-from ..store.trainings import DEFAULT_TRAININGS
+from ..store.trainings import default_sources
 
 # %% ../../nbs/commands/08l_dashboard.ipynb #54c83180
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -173,11 +173,6 @@ def check_live_sources(sources: list[str]) -> None:
         if not Path(source).absolute().parent.is_dir():
             raise UserError(f"{source}: the folder {Path(source).parent} does not exist; name a journal in one that does")
 
-
-def default_sources() -> list[str]:
-    "Return the journals that are followed if none is named: those that `rsg report` reads."
-    return [DEFAULT_JOURNAL, *([DEFAULT_TRAININGS] if os.path.exists(DEFAULT_TRAININGS) else [])]
-
 # %% ../../nbs/commands/08l_dashboard.ipynb #d189a17e
 LOOK_S = 0.25  # seconds between two looks at the sources, at least
 NICENESS = 10  # of 19, added to the priority of the process
@@ -212,10 +207,11 @@ def dashboard_command(
     check_host(host, i_know)
     number = whole_number(port, "--port", least=0, most=65535)
     check_live_sources(sources)
+
     from ready_steady_go.report.live import LivePage
 
     os.nice(NICENESS)
-    page = LivePage(sources or default_sources())
+    page = LivePage(sources or list(dict.fromkeys([DEFAULT_JOURNAL, *default_sources()])))
     with open_server(host, number, page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         _print_addresses(host, server.server_port)

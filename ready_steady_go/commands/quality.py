@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from .compare import parse_share
-from ..run.campaign import run
+from ..run.campaign import own_signals, run
 from ready_steady_go.run.quality import (
     DEFAULT_MARGIN,
     EPOCHS,
@@ -24,7 +24,7 @@ from ready_steady_go.run.quality import (
     quality_command,
     result_of,
 )
-from ..run.request import Request
+from ..run.request import Request, as_option
 from ..run.screen import Screen
 from ..run.supervise import Child, Runner
 from ..spec.errors import UserError
@@ -156,10 +156,11 @@ def compare_quality(
     **options: Any,  # as on the command line, with underscores: `fp16=True`, `compile="inductor"`, `bs=32`
 ) -> list[QualityResult]:
     "Return a result for each configuration. Raise a `RuntimeError` if it was interrupted, or if one cannot be trained."
-    typed = {name: value if isinstance(value, bool) else str(value) for name, value in options.items()}
+    typed = {name: as_option(value) for name, value in options.items()}
     request = quality_request(typed | dict(model=[model]))
     plan = quality_plan(request, margin, str(seeds), str(epochs), data)
-    code, results, failed = run_quality(request, plan, Screen(quiet=bool(options.get("quiet"))), time.monotonic())
+    with own_signals():
+        code, results, failed = run_quality(request, plan, Screen(quiet=bool(options.get("quiet"))), time.monotonic())
     if code > 1:
         raise RuntimeError("the comparison was interrupted; call it again to go on")
     if failed:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..run.campaign import own_signals, run
-from ..run.request import Request
+from ..run.request import Request, as_option
 from ..run.screen import Screen, dollars
 from ..run.supervise import Child, Runner
 from ..run.train_script import check_family, check_script, script_text
@@ -167,7 +167,7 @@ def tune_model(
     **options: Any,  # as on the command line, with underscores: `seq_len=128`, `budget="5m"`
 ) -> Answer:
     "Find the fastest configuration of a model. Raise a `RuntimeError` if it was interrupted."
-    typed = {name: value if isinstance(value, bool) else str(value) for name, value in options.items()}
+    typed = {name: as_option(value) for name, value in options.items()}
     request = tune_request(typed | dict(model=[model]))
     limits, screen = limits_of(request, precision, memory), Screen(quiet=bool(options.get("quiet")))
     with own_signals():

@@ -19,9 +19,9 @@ from .published import read_published
 from .ranking import best_rows
 from .table import table_of
 from .text import plain
-from ..store.journal import DEFAULT_JOURNAL, read_journal
+from ..store.journal import read_journal
 from ..store.sources import is_project, read_project
-from ..store.trainings import Training, TrainingLog, is_trainings_file
+from ..store.trainings import Training, TrainingLog, default_sources, is_trainings_file
 
 # %% ../../nbs/report/07i_data.ipynb #b08e77cd
 @dataclass
@@ -88,7 +88,7 @@ def split_sources(paths: list[str]) -> tuple[list[str], dict[str, list[Training]
 
 # %% ../../nbs/report/07i_data.ipynb #e9f565e1
 def load_results(
-    journals: Iterable[str] | None = None,  # files, also of `rsg quality`; None: the default journal of this folder, else the sample
+    journals: Iterable[str] | None = None,  # files, also of `rsg quality`; None: `default_sources`, else the sample
     project: str | None = None,  # on W&B: `entity/project`
     mine: Iterable[str] | None = None,  # journals of the reader's own box; None: all of them if there is a project, else none
     reference: str | None = None,  # CSV of published results
@@ -97,8 +97,8 @@ def load_results(
     stack: str | None = None,  # show one stack only: `common`, or parts such as `torch 2.4`
 ) -> ReportData:
     "Read all sources. Raises a `UserError` or a `RuntimeError` of one line if one cannot be read."
-    if not (journals or project or mine) and Path(DEFAULT_JOURNAL).is_file():
-        journals = [DEFAULT_JOURNAL]
+    if not (journals or project or mine):
+        journals = default_sources()
     is_sample = not (journals or project or mine)
     journals, trainings = split_sources([sample_path()] if is_sample else list(journals or []))
     own = list(mine) if mine is not None else journals if project else []

@@ -27,7 +27,7 @@ from ..spec.errors import UserError
 from ..spec.parse import one_of
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.sources import is_project
-from ..store.trainings import DEFAULT_TRAININGS
+from ..store.trainings import default_sources
 from ..truth.published import read_table
 
 # %% ../../nbs/report/07n_page.ipynb #a736e293
@@ -88,15 +88,14 @@ def report_parameters(
     "Return the notebook's parameters; raise a `UserError` if a source does not exist."
     own = [_readable_journal(path, "--mine") for path in mine]
     found = [_readable_journal(path) for path in journals]
-    if not found and not own and not project and Path(DEFAULT_JOURNAL).exists():
-        found = [_readable_journal(DEFAULT_JOURNAL)]
+    if not (found or own or project):
+        found = [_readable_journal(path) for path in default_sources()]
     if reference:
         read_table(reference)
         reference = str(Path(reference).absolute())
     if project is not None and not is_project(project):
         raise UserError(f"--project {project or repr(project)}: this is not a W&B project; use entity/project")
-    if not journals and not own and not project and Path(DEFAULT_TRAININGS).exists():
-        found.append(_readable_journal(DEFAULT_TRAININGS))
+
     journals = [*own, *(j for j in found if j not in own)]
     return dict(journals=journals or None, project=project, mine=own or None, reference=reference, stack=stack)
 

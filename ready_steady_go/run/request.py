@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SEARCH_BUDGET_S', 'RUN_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'FILLED_SHARE', 'USABLE_MEMORY', 'is_typed',
            'read_fields', 'nodes_conflict', 'shared_fields', 'request_conflict', 'beside_search_s', 'budget_seconds',
-           'Request', 'usable_memory', 'new_search', 'options_for', 'check_global_bs']
+           'Request', 'as_option', 'usable_memory', 'new_search', 'options_for', 'check_global_bs']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
 from dataclasses import dataclass, field, replace
@@ -153,6 +153,15 @@ class Request:
     def budget_s(self) -> float:
         "The seconds that all its specs share."
         return budget_seconds(self.options, len(self.specs))
+
+# %% ../../nbs/run/06e_request.ipynb #a5b0e7f2
+def as_option(value: Any) -> Any:
+    "Return a value of Python as the text that the command line would have; flags, None and lists of texts are kept."
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
 
 # %% ../../nbs/run/06e_request.ipynb #8d4cc64d
 FIRST_BS, FIRST_BS_CPU = 8, 2  # where a search begins

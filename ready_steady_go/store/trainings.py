@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRAININGS_SCHEMA', 'DEFAULT_TRAININGS', 'SHARE', 'TRAINING_RULES', 'NEEDED', 'TRAINING_CHECKER', 'TRAININGS_START',
-           'MAX_TRAINING_BYTES', 'Training', 'training_line', 'training_of', 'is_trainings_file', 'trainings_in',
-           'TrainingLog']
+           'MAX_TRAINING_BYTES', 'default_sources', 'Training', 'training_line', 'training_of', 'is_trainings_file',
+           'trainings_in', 'TrainingLog']
 
 # %% ../../nbs/store/05i_trainings.ipynb #51bc7aac
 import hashlib
@@ -20,11 +20,16 @@ from .. import __version__
 from ..spec.checks import LARGEST, RowChecker, WrongField, field_rules
 from ..spec.errors import UserError
 from ..spec.foreign import bounded_lines, clean_text, open_plain
-from .journal import BYTE_ORDER_MARK, CannotWrite, append_lines, name_left_out
+from .journal import BYTE_ORDER_MARK, DEFAULT_JOURNAL, CannotWrite, append_lines, name_left_out
 
 # %% ../../nbs/store/05i_trainings.ipynb #66b98851
 TRAININGS_SCHEMA = 1
 DEFAULT_TRAININGS = "rsg-quality.jsonl"
+
+
+def default_sources() -> list[str]:
+    "Return what a report reads if nothing is named: the journal and the log of trainings in this folder, if they exist."
+    return [name for name in (DEFAULT_JOURNAL, DEFAULT_TRAININGS) if Path(name).exists()]
 
 # %% ../../nbs/store/05i_trainings.ipynb #6e829a60
 @dataclass(frozen=True, kw_only=True)
