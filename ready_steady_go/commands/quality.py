@@ -155,14 +155,14 @@ def compare_quality(
     data: str | None = None,
     **options: Any,  # as on the command line, with underscores: `fp16=True`, `compile="inductor"`, `bs=32`
 ) -> list[QualityResult]:
-    "Return a result for each configuration. Raise a `RuntimeError` if it was interrupted, or if one cannot be trained."
+    "Return a result for each configuration. Raise a `RuntimeError` if one cannot be trained, `KeyboardInterrupt` if it was stopped."
     typed = {name: as_option(value) for name, value in options.items()}
     request = quality_request(typed | dict(model=[model]))
     plan = quality_plan(request, margin, str(seeds), str(epochs), data)
     with own_signals():
         code, results, failed = run_quality(request, plan, Screen(quiet=bool(options.get("quiet"))), time.monotonic())
     if code > 1:
-        raise RuntimeError("the comparison was interrupted; call it again to go on")
+        raise KeyboardInterrupt("the comparison was stopped; the same call continues")
     if failed:
         raise RuntimeError("; ".join(f"{config}: it cannot be trained: {why}" for config, why in failed.items()))
     return results

@@ -166,14 +166,14 @@ def tune_model(
     memory: str | None = None,  # `20GiB`
     **options: Any,  # as on the command line, with underscores: `seq_len=128`, `budget="5m"`
 ) -> Answer:
-    "Find the fastest configuration of a model. Raise a `RuntimeError` if it was interrupted."
+    "Find the fastest configuration of a model. Raise `KeyboardInterrupt` if it was stopped."
     typed = {name: as_option(value) for name, value in options.items()}
     request = tune_request(typed | dict(model=[model]))
     limits, screen = limits_of(request, precision, memory), Screen(quiet=bool(options.get("quiet")))
     with own_signals():
         _, answer = run_tuning(request, limits, screen, time.monotonic())
     if answer is None:
-        raise RuntimeError("the tuning was interrupted; call it again to go on")
+        raise KeyboardInterrupt("the tuning was stopped; the same call continues")
     return answer
 
 # %% ../../nbs/commands/08f_tune.ipynb #0544e825
