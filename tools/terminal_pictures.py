@@ -36,25 +36,26 @@ SHOTS = {
 FILM_S, FRAME_S = 20.0, 0.4
 
 
-def tmux(*args):
+def tmux(server, *args):
     "Call tmux on a server of this program's own; return what it prints."
-    return subprocess.run(["tmux", "-L", "rsg-pictures", *args], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["tmux", "-L", server, *args], check=True, capture_output=True, text=True).stdout
 
 
 def screens(command, columns, lines, every_s):
     "Yield (seconds, screen with colours) while a command runs in a terminal, and its last screen."
-    with tempfile.TemporaryDirectory() as folder:
-        ends = "tmux -L rsg-pictures wait-for -S done; sleep 5"
+    with tempfile.TemporaryDirectory(prefix="rsg-pictures-") as folder:
+        server = Path(folder).name  # a new one for each command: one that was stopped takes a moment to end
+        ends = f"tmux -L {server} wait-for -S done; sleep 5"
         shell = f"cd {folder}; PATH={Path(sys.executable).parent}:$PATH; clear; {command}; {ends}"
-        tmux("new-session", "-d", "-s", "shot", "-x", str(columns), "-y", str(lines), "bash", "--norc", "-c", shell)
-        waiting = subprocess.Popen(["tmux", "-L", "rsg-pictures", "wait-for", "done"])
+        tmux(server, "new-session", "-d", "-s", "shot", "-x", str(columns), "-y", str(lines), "bash", "--norc", "-c", shell)
+        waiting = subprocess.Popen(["tmux", "-L", server, "wait-for", "done"])
         began = time.monotonic()
         try:
             while waiting.poll() is None:
-                yield time.monotonic() - began, tmux("capture-pane", "-p", "-e", "-t", "shot")
+                yield time.monotonic() - began, tmux(server, "capture-pane", "-p", "-e", "-t", "shot")
                 time.sleep(every_s)
-            yield time.monotonic() - began, tmux("capture-pane", "-p", "-e", "-t", "shot")
-        finally: tmux("kill-server")
+            yield time.monotonic() - began, tmux(server, "capture-pane", "-p", "-e", "-t", "shot")
+        finally: tmux(server, "kill-server")
 
 
 def svg_of(screen, command, columns, theme):
