@@ -9,7 +9,7 @@ __all__ = ['WIDE_SHARE', 'WIDE_FACTOR', 'PRIOR_ROUGHNESS', 'PRIOR_WEIGHT', 'CLIF
            'MAX_BS', 'MAX_STEP_S', 'MAX_CONFIRMS', 'FULL_GAIN', 'MIN_LEAD', 'TIME_MARGIN', 'Trial', 'TrialResult',
            'FixedSizes', 'fit_step_time', 'expected_improvement', 'expected_gain', 'is_cliff', 'roughness',
            'peak_height', 'ThroughputModel', 'gain_at', 'bytes_per_sample', 'fit_probability', 'size_step',
-           'sizes_between', 'sizes_above', 'TrialHistory', 'Forecast', 'Search']
+           'round_down', 'sizes_between', 'sizes_above', 'TrialHistory', 'Forecast', 'Search']
 
 # %% ../../nbs/run/06_search.ipynb #75683121
 import math
@@ -238,6 +238,11 @@ def size_step(bs: float) -> int:
     return 8 if bs >= 64 else 4 if bs >= 48 else 2 if bs >= 16 else 1
 
 
+def round_down(bs: float) -> int:
+    "Return the largest round batch size that is not larger."
+    return int(bs / size_step(bs)) * size_step(bs)
+
+
 def sizes_between(
     lo: int,  # batch sizes, both excluded
     hi: float,
@@ -256,7 +261,7 @@ def sizes_above(
 ) -> set[int]:
     "Return round batch sizes above the largest so far."
     targets = [top * factor for factor in (1.25, 1.5, 1.75, 2, 2.5, 3, 4)] + [top + size_step(top), *nearly_full]
-    found = {int(t / size_step(t)) * size_step(t) for t in targets if top < t <= 4 * top} | {min(4 * top, until)}
+    found = {round_down(t) for t in targets if top < t <= 4 * top} | {min(4 * top, until)}
     if closed < math.inf:
         found |= sizes_between(top, int(closed)) | {int(closed) - size_step(top)}
     return found
@@ -266,7 +271,7 @@ WARMUP = 3  # steps before the timed ones
 SHORT_TRIAL_S = 0.2  # longest time of a short trial, seconds
 CONFIRM_S = 4.0  # expected time of a confirmation, seconds
 OOM_COST_S = 3.0  # cost of running out of memory, seconds
-REPEATED_OOM = 2  # so many times as much more, for each time before
+REPEATED_OOM = 2  # for each time before, it is charged so many times more
 
 # %% ../../nbs/run/06_search.ipynb #69f8cc68
 MIN_GAIN_PER_TRIAL = 0.0004  # share of the best throughput, times the number of trials so far
@@ -315,6 +320,11 @@ class TrialHistory:
         "True after two failures in a row or three in all, out of memory not counted. Each may have cost a process."
         failed = [t.outcome not in ("ok", "oom") for t in self.results]
         return failed[-2:] == [True, True] or sum(failed) > 2
+
+    @property
+    def tried(self) -> set[int]:
+        "The batch sizes that were tried, whatever came of it."
+        return {t.bs for t in self.results}
 
     @property
     def ooms(self) -> int:
@@ -374,7 +384,7 @@ class Forecast:
 MAX_BS = 2**20
 MAX_STEP_S = 10.0  # measuring longer steps takes minutes, and few people train with them
 MAX_CONFIRMS = 3
-FULL_GAIN = 0.0035  # what a size that nearly fills the memory may cost, as a share of the best throughput
+FULL_GAIN = 0.0035  # assumed gain of a size that nearly fills the memory, as a share of the best throughput
 MIN_LEAD = 0.005  # of another size over the confirmed ones: less is within the noise of a short trial
 TIME_MARGIN = 1.2  # a trial may take this many times longer than expected
 
@@ -427,13 +437,13 @@ class Search:
 
     def _first_success(self, left_s: float) -> Trial | None:
         "Return a trial while none has succeeded: half the size if it did not fit, else twice the size."
-        last, tried = self.history.results[-1], {t.bs for t in self.history.results}
+        last = self.history.results[-1]
         bs = int(min(self.closed, last.bs)) // 2 if last.outcome == "oom" else last.bs * 2
         if self.history.failing:
             self.why = "too many failed"
         elif bs < 1:
             self.why = "not even 1 fits"
-        elif bs in tried or bs >= min(self.closed, self.until + 1):
+        elif bs in self.history.tried or bs >= min(self.closed, self.until + 1):
             self.why = f"after {last.bs} there is nothing left to try"
         elif TIME_MARGIN * last.took_s > left_s:
             self.why = "the budget would not last for the next one"
@@ -458,9 +468,8 @@ class Search:
         largest, sizes = self.history.points[-1][0], forecast.nearly_full()
         if not sizes:
             return None
-        bs = int(sizes[0] / size_step(sizes[0])) * size_step(sizes[0])
-        tried = {t.bs for t in self.history.results}
-        return bs if largest < bs < min(self.closed, self.until + 1) and bs not in tried else None
+        bs = round_down(sizes[0])
+        return bs if largest < bs < min(self.closed, self.until + 1) and bs not in self.history.tried else None
 
     def _candidates(self, forecast: Forecast) -> set[int]:
         "Return the round batch sizes that were not tried and may fit: below, between and above those that succeeded."
@@ -469,7 +478,7 @@ class Search:
         inner = (sizes_between(lo, hi) for lo, hi in zip(sizes, sizes[1:]))
         above = sizes_above(sizes[-1], self.until, self.closed, forecast.nearly_full())
         found = {low, *sizes_between(low, sizes[0])}.union(*inner, above)
-        return {bs for bs in found if 0 < bs <= self.until and bs < self.closed} - {t.bs for t in self.history.results}
+        return {bs for bs in found if 0 < bs <= self.until and bs < self.closed} - self.history.tried
 
     def _confirm(self, left_s: float) -> Trial | None:
         "Return a longer trial of the best; None if it leads the confirmed ones by less than the trial's time is worth."
