@@ -1,13 +1,15 @@
 """Curves of throughput over batch size: recorded ones, and made-up families that a search must cope with as well.
 
-`made_curves` draws from seven families, each from its own seed:
+`made_curves` draws from eight families, each from its own seed:
   plateau  throughput levels off, and then hardly rises or falls
   steps    a batch is padded to a multiple of 8, and works in waves of 32 to 132 samples
   cliff    from some size on, throughput falls by 10 to 50 %: a slower algorithm, or memory that spills
   dip      throughput is 5 to 35 % lower over a range of sizes, and comes back before the largest
   early    the batch does not fit although a tenth to a half of the memory is free
   rough    neighbouring sizes differ by 1 to 4 %, with dents that are wider than one size
-  sparse   as recorded curves are: known at 5 to 12 sizes only, each 0 to 3 % off, and sometimes one 5 to 30 % off
+  sparse   as recorded curves are: known at 5 to 12 sizes only, each 0 to 3 % off, and sometimes one 5 to 30 % off; in half of
+           them the smallest known size is above 1, and below it throughput is proportional to the size
+  falling  throughput peaks at some size, and falls by 1 to 12 % for each factor of e beyond; most are as sparse as the above
 In half of them the allocator keeps up to 15 % more memory than it needs, as long as there is room.
 All have a largest size of 24 to 2048, and a step of 0.03 to 3 s at that size.
 """
@@ -19,7 +21,7 @@ from bisect import bisect_left
 from collections import defaultdict
 
 MIB, GIB = 2**20, 2**30
-FAMILIES = ("plateau", "steps", "cliff", "dip", "early", "rough", "sparse")
+FAMILIES = ("plateau", "steps", "cliff", "dip", "early", "rough", "sparse", "falling")
 
 
 class Curve:
@@ -98,7 +100,8 @@ def step_factor(family, rng, top):
 
 def sparse(rng, top, rate):
     "Return few sizes, and the rate at them with what a recording has: errors, and perhaps one size that is much slower."
-    sizes = sorted({1, top, *(8 * max(1, round(even(rng, 8, top) / 8)) for _ in range(rng.randint(3, 10)))})
+    first = 1 if rng.random() < 0.5 else 8 * round(even(rng, 8, min(128, top / 2)) / 8)
+    sizes = sorted({first, top, *(8 * max(1, round(even(rng, max(8, first), top) / 8)) for _ in range(rng.randint(3, 10)))})
     sd, slow = rng.uniform(0, 0.03), rng.choice(sizes[1:]) if rng.random() < 0.3 else None
     off = {bs: math.exp(rng.gauss(0, sd)) * (rng.uniform(0.7, 0.95) if bs == slow else 1) for bs in sizes}
     return sizes, lambda bs: rate(bs) * off[bs]
@@ -114,13 +117,16 @@ def made_curve(family, rng, name):
     if family == "plateau":
         rising = rate
         rate = lambda bs: rising(min(bs, flat)) * (max(bs, flat) / flat) ** slope
+    if family == "falling":
+        rising, peak, slope = rate, even(rng, 8, top), -even(rng, 0.01, 0.12)
+        rate = lambda bs: rising(bs) * (max(bs, peak) / peak) ** slope
     base, capacity = rng.uniform(0.01, 0.4), 80 * GIB
     is_early = family == "early" or family == "sparse" and rng.random() < 0.2
     full = rng.uniform(0.5, 0.9) if is_early else rng.uniform(0.985, 0.998)
     cached = rng.uniform(1, 1.15) if rng.random() < 0.5 else 1.0  # the allocator keeps more than it needs, as long as there is room
     memory = lambda bs: 80 * 1024 * cached * (base + (full - base) * bs / top) * (1 + 0.01 * math.sin(bs))
     sizes = [*range(1, min(top, 64) + 1), *(bs + more for bs in range(64, top, 8) for more in (1, 7, 8))]
-    if family == "sparse": sizes, rate = sparse(rng, top, rate)
+    if family == "sparse" or family == "falling" and rng.random() < 0.7: sizes, rate = sparse(rng, top, rate)
     rows = [(bs, min(memory(bs), 80 * 1024 * 0.995), rate(bs), 1) for bs in sizes if bs <= top]
     return Curve("made up", name, rows, capacity)
 
