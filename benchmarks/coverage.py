@@ -23,10 +23,12 @@ is covered when its true mean is within the half width that rsg prints. It is fl
 drifts, or because the mean is not known to 0.5 %. The table also says how many are called steady, and how many of these are
 covered. Only the drift within the timed part counts. A trace that ends before anything was timed is listed as too short. Three
 simple ways to measure are compared: (a) 30 s after one step of warm-up, (b) 40 steps after 10, (c) the median of 15 steps.
-Prints a table; the last line is one JSON object. `--short` makes 20 traces of each of the first five kinds. Exit 1 when less
-than 93 % of calm, 90 % of spiky or 88 % of walk traces are covered (of a file, or with --short: 93 % of all), or less than 93 % of
-those of the three kinds that are called steady, the median error is above 0.5 %, or a drift of more than 2 % is not flagged; 2 when
-the file is not such a file.
+Prints a table; the last line is one JSON object. `--short` makes 20 traces of each of the first five kinds. Exit 1 in any of
+these cases, 2 when the file is not such a file:
+  less than 93 % of calm, 90 % of spiky or 88 % of walk traces are covered (of a file, or with --short: less than 93 % of all)
+  of these three kinds together, less than 93 % of those that are called steady are covered
+  the median error is above 0.5 %
+  a drift of more than 2 % is not flagged
 
 A run cannot see a stall that has not come yet: the few stalling traces that are called steady had none while they were timed.
 """
@@ -241,10 +243,9 @@ def table_row(name, f):
 def too_rarely_covered(result, a):
     "Return True if too few traces are covered; 20 of a kind are too few to judge the kind."
     if a.file or a.short: return result["covered"] < 0.93
-    named = [result["kinds"][kind] for kind in LEAST if kind in result["kinds"]]
-    steady, covered = (sum(f[name] for f in named) for name in ("steady", "steady_covered"))
-    if covered < LEAST_STEADY * steady: return True
-    return any(result["kinds"][kind]["covered"] < least for kind, least in LEAST.items() if kind in result["kinds"])
+    named = {kind: result["kinds"][kind] for kind in LEAST if kind in result["kinds"]}
+    steady, covered = (sum(f[name] for f in named.values()) for name in ("steady", "steady_covered"))
+    return covered < LEAST_STEADY * steady or any(f["covered"] < LEAST[kind] for kind, f in named.items())
 
 
 def main():
