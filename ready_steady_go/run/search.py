@@ -114,7 +114,10 @@ PRIOR_WEIGHT = 1.4  # against the curve's own roughness, in factors of e in batc
 CLIFF = 0.08  # a fall of log throughput between two neighbours that roughness does not explain
 
 
-def is_cliff(a: tuple[float, float], b: tuple[float, float]) -> bool:
+def is_cliff(
+    a: tuple[float, float],  # log batch size, log ratio of measured to fitted throughput
+    b: tuple[float, float],  # the same of the next larger point
+) -> bool:
     "Return True if throughput falls so much between two points that it may do so at once."
     return a[1] - b[1] > CLIFF
 
