@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MIN_WINDOWS', 'MIN_SECONDS', 'SPIKE_STEPS', 'SPIKE_SECONDS', 'MAX_DRIFT', 'WINDOW_S', 'SETTLED', 'MIN_WARMUP_STEPS',
-           'LONG_STEP_S', 'FLAT_S', 'BURST_S', 'FLAT_DEGREES', 'FLAT_CLOCK', 'HostClock', 'time_windows',
-           'join_windows', 'long_enough', 'Measurement', 'settled', 'WarmUp', 'warm_up', 'window_sizes', 'UntilSteady',
-           'last_seconds', 'burst_and_sustained', 'within', 'UntilFlat', 'measure']
+           'FLAT_S', 'BURST_S', 'FLAT_DEGREES', 'FLAT_CLOCK', 'HostClock', 'time_windows', 'join_windows',
+           'long_enough', 'Measurement', 'settled', 'WarmUp', 'warm_up', 'window_sizes', 'UntilSteady', 'last_seconds',
+           'burst_and_sustained', 'within', 'UntilFlat', 'measure']
 
 # %% ../../nbs/timing/02a_measure.ipynb #afaaf824
+import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -240,8 +241,7 @@ class WarmUp:
     step_s: float  # seconds of a step at the end
 
 # %% ../../nbs/timing/02a_measure.ipynb #957c99c4
-MIN_WARMUP_STEPS = 2  # after the first one, whatever the limit
-LONG_STEP_S = 5.0  # one such step is enough
+MIN_WARMUP_STEPS = 2  # after the first one; one is enough if it is longer than the limit
 
 
 def warm_up(
@@ -252,7 +252,7 @@ def warm_up(
     beat: Callable[[], None] = lambda: None,  # called before each window
     around_first: AbstractContextManager | None = None,  # around the first step, which may compile kernels
 ) -> WarmUp:
-    "Run steps, at least two after the first, until they are steady or the time is up."
+    "Run steps until they are steady or the time is up: at least two after the first, or one that is longer than the limit."
     spent, steps, n, times = 0.0, 0, 1, list[float]()  # seconds and steps after the first one; steps in a window
 
     def window() -> float:
@@ -262,7 +262,7 @@ def warm_up(
 
     with around_first or nullcontext():
         first, step_s = window(), 0.0
-    while (steps < MIN_WARMUP_STEPS and step_s < LONG_STEP_S) or (spent < limit_s and not settled(times)):
+    while (steps < MIN_WARMUP_STEPS and step_s < limit_s) or (spent < limit_s and not settled(times)):
         last = window()
         spent, steps, step_s = spent + last, steps + n, last / n
         if window_s > 2 * last:  # less than half a window: grow, and compare afresh
@@ -291,6 +291,11 @@ class UntilSteady:
         limit_s: float,  # seconds
     ):
         self.limit_s, self.next = limit_s, MIN_WINDOWS
+
+    def plan(self, warm: WarmUp) -> Iterator[int]:
+        "Return the number of steps in each window."
+        windows = max(1, math.ceil(self.limit_s / (warm.n * warm.step_s))) if warm.step_s else MIN_WINDOWS
+        return repeat(warm.n, windows) if windows < MIN_WINDOWS else repeat(warm.n)
 
     def __call__(self, m: Measurement) -> bool:
         timed_s = sum(s for _, s in m.windows)
@@ -350,6 +355,10 @@ class UntilFlat:
         self.limit_s, self.sensors, self.flat = limit_s, sensors, False
         self.readings: list[tuple[float, dict]] = []  # timed seconds, and what the sensors read
 
+    def plan(self, warm: WarmUp) -> Iterator[int]:
+        "Return the number of steps in each window."
+        return repeat(warm.n)
+
     def __call__(self, m: Measurement) -> bool:
         timed_s = sum(s for _, s in m.windows)
         if self.readings and timed_s < self.readings[-1][0] + 1 and timed_s < self.limit_s:
@@ -395,6 +404,7 @@ def measure(
             return rule(m)
         return n_batches is None and m.duration >= (n_seconds or 0)
 
+    plan = rule.plan(warm) if soak or not requested else window_sizes(warm.n, n_batches)
     with during or nullcontext():
-        m = so_far(time_windows(step, clock, window_sizes(warm.n, None if soak else n_batches), stop))
+        m = so_far(time_windows(step, clock, plan, stop))
     return replace(m, flat=soak.flat) if soak else m
