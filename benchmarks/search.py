@@ -48,7 +48,7 @@ class Device:
         took_s = (2 + math.ceil(seconds / step_s)) * step_s
         self.seconds += took_s
         rate = self.curve.rate(bs) * self.random.gauss(1, self.noise)
-        return TrialResult(bs, "ok", rate, took_s, bs / rate, self.curve.memory(bs), why=why)
+        return TrialResult(bs, "ok", rate, took_s, bs / rate, self.curve.memory(bs), self.noise * rate, why)
 
 
 def searched(device):

@@ -33,6 +33,7 @@ from ..spec.checks import WrongField
 from ..spec.errors import NotOnThisDevice, UserError, cut_text
 from ..spec.spec import Spec
 from ..store.record import CHECKER, DEFAULTS, SKIPPED_OOM, Record, make_record, seal
+from ..timing.uncertainty import t975
 
 # %% ../../nbs/run/06c_supervise.ipynb #2cf2580b
 BENCH_COMMAND = child_command("ready_steady_go.run.child")
@@ -492,7 +493,9 @@ def trial_result(
 ) -> TrialResult:
     "Return the part of a record that the search uses."
     r, step_s = record, (record.step_ms or 0) / 1e3
-    return TrialResult(r.bs, r.outcome, r.throughput, took_s, step_s, r.memory_bytes, r.throughput_ci95, r.search or "")
+    n = len(r.windows or []) - (r.windows_warmup or 0)
+    error = r.throughput_ci95 / t975(n - 1) if r.throughput_ci95 and n > 1 else 0.0
+    return TrialResult(r.bs, r.outcome, r.throughput, took_s, step_s, r.memory_bytes, error, r.search or "")
 
 # %% ../../nbs/run/06c_supervise.ipynb #355bd7f5
 def run_ladder(
