@@ -6,13 +6,15 @@
 __all__ = ['WIDE_SHARE', 'WIDE_FACTOR', 'CLIFF', 'PRIOR_ROUGHNESS', 'PRIOR_WEIGHT', 'PEAK_MEAN', 'PEAK_SD', 'MEMORY_SD',
            'EXTRAPOLATION_SD', 'NONLINEAR_SHARE', 'CACHED_ABOVE', 'CACHED', 'MAX_GROWTH', 'MAX_GROWTH_UNKNOWN',
            'WARMUP', 'SHORT_TRIAL_S', 'CONFIRM_S', 'OOM_COST_S', 'REPEATED_OOM', 'MIN_GAIN_PER_TRIAL', 'MIN_GAIN_PER_S',
-           'PATIENCE_S', 'IMPATIENCE', 'MAX_BS', 'MAX_STEP_S', 'MAX_CONFIRMS', 'FULL_GAIN', 'MIN_LEAD', 'TIME_MARGIN',
-           'Trial', 'TrialResult', 'FixedSizes', 'fit_step_time', 'expected_improvement', 'expected_gain', 'is_cliff',
-           'roughness', 'peak_height', 'ThroughputModel', 'gain_at', 'bytes_per_sample', 'fit_probability', 'size_step',
-           'round_down', 'sizes_between', 'sizes_above', 'price_of_second', 'TrialHistory', 'Forecast', 'Search']
+           'PATIENCE_S', 'IMPATIENCE', 'MAX_BS', 'MAX_STEP_S', 'MAX_LEAP_S', 'MAX_CONFIRMS', 'FULL_GAIN', 'MIN_LEAD',
+           'TIME_MARGIN', 'Trial', 'TrialResult', 'FixedSizes', 'fit_step_time', 'expected_improvement',
+           'expected_gain', 'is_cliff', 'roughness', 'peak_height', 'ThroughputModel', 'gain_at', 'bytes_per_sample',
+           'fit_probability', 'size_step', 'round_down', 'sizes_between', 'sizes_above', 'price_of_second',
+           'TrialHistory', 'Forecast', 'Search']
 
 # %% ../../nbs/run/06_search.ipynb #75683121
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -320,8 +322,10 @@ class TrialHistory:
 
     @property
     def errors(self) -> dict[int, float]:
-        "The standard error by batch size, as a share, of the last trial of each, where known."
-        return {t.bs: t.standard_error / t.throughput for t in self.results if t.throughput}
+        "The standard error by batch size, as a share. One that is not known is taken to be the median of the others."
+        known = {t.bs: t.standard_error / t.throughput for t in self.results if t.throughput and t.standard_error}
+        usual = statistics.median(known.values()) if known else 0.0
+        return {t.bs: known.get(t.bs, usual) for t in self.results}
 
     @property
     def best(self) -> int | None:
@@ -413,6 +417,7 @@ class Forecast:
 # %% ../../nbs/run/06_search.ipynb #651e2ee5
 MAX_BS = 2**20
 MAX_STEP_S = 10.0  # measuring longer steps takes minutes, and few people train with them
+MAX_LEAP_S = 15.0  # a short trial may take so much longer than all before it together
 MAX_CONFIRMS = 3
 FULL_GAIN = 0.003  # assumed gain of a size that nearly fills the memory, as a share of the best throughput
 MIN_LEAD = 0.005  # of another size over the confirmed ones: less is within the noise of a short trial
@@ -484,7 +489,8 @@ class Search:
         if self.history.failing or self.history.confirmations:
             return None
         forecast = Forecast(self.history, self.capacity)
-        in_time = lambda bs: TIME_MARGIN * forecast.cost_s(bs, SHORT_TRIAL_S) <= left_s and forecast.step_s(bs) <= MAX_STEP_S
+        longest_s = min(left_s / TIME_MARGIN, self.history.spent_s + MAX_LEAP_S)
+        in_time = lambda bs: forecast.cost_s(bs, SHORT_TRIAL_S) <= longest_s and forecast.step_s(bs) <= MAX_STEP_S
         values = {bs: forecast.value(bs) for bs in self._candidates(forecast) if in_time(bs)}
         bs = max(values, key=lambda bs: values[bs], default=None)
         if bs is None or values[bs] <= 0:
