@@ -209,15 +209,18 @@ def folded(
 
 # %% ../../nbs/run/06f_screen.ipynb #ed4cd1da
 def finding_note(records: list[Record], best: Record | None, code: str) -> str:
-    "Return the sentence of a finding, for all records that have it."
+    "Return the sentence of a finding, for all records that have it. Its numbers are those of the best point, or of the last one."
     texts = [(r, f["text"]) for r in records for f in r.findings or [] if f["code"] == code]
     for r, text in texts:
         if r is best:
             return text
-    sizes, text = dict.fromkeys(str(r.bs) for r, _ in texts), texts[-1][1]
-    if len(texts) == len(records) or sizes.keys() == {"None"}:
+    (last, text), sizes = texts[-1], dict.fromkeys(str(r.bs) for r, _ in texts)
+    others, same = [bs for bs in sizes if bs != str(last.bs)], all(t == text for _, t in texts)
+    if sizes.keys() == {"None"} or (same and len(texts) == len(records)):
         return text
-    return f"batch size {', '.join(sizes)}: {text}"
+    if same or not others:
+        return f"batch size {', '.join(sizes)}: {text}"
+    return f"batch size {last.bs} (and {', '.join(others)} with other numbers): {text}"
 
 # %% ../../nbs/run/06f_screen.ipynb #f9c590ae
 def notes_of(
