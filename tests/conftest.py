@@ -10,7 +10,7 @@ import pytest
 
 MOST_WORKERS = 4  # a process that has imported torch and timm takes about a GB
 # Each takes minutes on one core. They start first, so that no worker waits at the end for one that started last.
-LONG = ("test_site.py", "cuda", "test_notebooks.py", "test_ranks.py", "test_sharded.py", "test_tune.py", "test_wandb.py", "test_browser.py")
+LONG = ("test_notebooks.py", "test_wandb.py", "test_site.py", "cuda", "test_run.py", "test_points.py", "test_door.py")
 
 
 def cores():
