@@ -5,7 +5,10 @@
 FILE has the columns gpu, workload, batch_size, memory_mib, samples_per_s and n_obs; the default is data/batch_curves.csv.
 Throughput is linear in the logarithm of the batch size between two points and proportional to it below the first one;
 memory is linear between two points. What is above the last point, or needs more than the capacity, does not fit.
-A point costs two warm-up steps and whole steps for as long as it is timed; starting a process costs `--process-s`.
+A short trial costs what the program spends on it, where all steps take as long and no kernel is tuned. Any other point costs
+two warm-up steps and whole steps for as long as it is timed; the search expects a confirmation to be timed for 4 s. In the row
+`search, as it runs` a confirmation, too, costs what the program spends, which times ten windows. Starting a process costs
+`--process-s`.
 
 Regret is how far the true throughput at the chosen batch size is below the curve's best. The table and the list by curve
 use the worst regret of a curve's seeds, and the means of their seconds and of the points that did not fit.
@@ -18,11 +21,14 @@ import json
 import math
 import random
 import statistics
+from functools import cache, partial
 from pathlib import Path
 
 from curves import FAMILIES, made_curves, read_curves
 
-from ready_steady_go.run.search import Search, TrialResult
+from ready_steady_go.run.search import Search, Trial, TrialResult
+from ready_steady_go.run.supervise import time_limits
+from ready_steady_go.timing.measure import measure
 
 FILE = Path(__file__).parent / "data" / "batch_curves.csv"
 OOM_S = 1.5  # running out of memory, and clearing up
@@ -31,11 +37,31 @@ ORIGINAL_S = 30.0  # a point of the original, which starts a process for each
 LADDER = [2**k for k in range(3, 13)]
 
 
+class SimulatedClock:
+    "The clock of a GPU, which works ahead."
+
+    ahead, now = 1, 0.0
+
+    def mark(self): return self.now
+
+    def seconds(self, a, b): return b - a
+
+    def work(self, seconds): self.now += seconds
+
+
+@cache
+def spent_s(step_s, trial):
+    "Return the seconds that the program spends on a trial whose steps all take as long."
+    clock, limits = SimulatedClock(), time_limits(trial, math.inf)
+    measure(partial(clock.work, step_s), 1, clock, limit_s=limits["limit_s"], warmup_limit_s=limits["warmup_limit_s"])
+    return clock.now
+
+
 class Device:
     "A simulated device that follows a curve, with noise, and counts the seconds."
 
     def __init__(self, curve, noise, seed, process_s):
-        self.curve, self.noise, self.process_s = curve, noise, process_s
+        self.curve, self.noise, self.process_s, self.as_it_runs = curve, noise, process_s, False
         self.random, self.seconds, self.ooms, self.points = random.Random(seed), process_s, 0, []
 
     def point(self, bs, seconds, why=""):
@@ -45,7 +71,8 @@ class Device:
             self.seconds, self.ooms = self.seconds + OOM_S, self.ooms + 1
             return TrialResult(bs, "oom", took_s=OOM_S, why=why)
         step_s = bs / self.curve.rate(bs)
-        took_s = (2 + math.ceil(seconds / step_s)) * step_s
+        as_spent = why in ("probe", "refine") or why and self.as_it_runs
+        took_s = spent_s(step_s, Trial(bs, seconds, why)) if as_spent else (2 + math.ceil(seconds / step_s)) * step_s
         self.seconds += took_s
         rate = self.curve.rate(bs) * self.random.gauss(1, self.noise)
         return TrialResult(bs, "ok", rate, took_s, bs / rate, self.curve.memory(bs), self.noise * rate, why)
@@ -56,6 +83,12 @@ def searched(device):
     search = Search(capacity=device.curve.capacity)
     while (trial := search.next()) is not None: search.tell(device.point(trial.bs, trial.seconds, trial.why))
     return search.best
+
+
+def searched_as_it_runs(device):
+    "Return the batch size that the search chooses, where confirmations cost what the program spends."
+    device.as_it_runs = True
+    return searched(device)
 
 
 def original(device):
@@ -84,7 +117,8 @@ def largest(device):
     return bs // 2 if bs > 8 else None
 
 
-STRATEGIES = {"search": searched, "original": original, "double until slower": until_slower, "the largest that fits": largest}
+STRATEGIES = {"search": searched, "search, as it runs": searched_as_it_runs, "original": original, "double until slower": until_slower,
+              "the largest that fits": largest}  # fmt: skip
 
 
 def replay(curve, strategy, args):

@@ -9,14 +9,16 @@ __all__ = ['WIDE_SHARE', 'WIDE_FACTOR', 'CLIFF', 'PRIOR_ROUGHNESS', 'PRIOR_WEIGH
            'PATIENCE_S', 'IMPATIENCE', 'MAX_BS', 'MAX_STEP_S', 'MAX_LEAP_S', 'MAX_CONFIRMS', 'FULL_GAIN', 'MIN_LEAD',
            'TIME_MARGIN', 'Trial', 'TrialResult', 'FixedSizes', 'fit_step_time', 'expected_improvement',
            'expected_gain', 'is_cliff', 'roughness', 'peak_height', 'ThroughputModel', 'gain_at', 'bytes_per_sample',
-           'fit_probability', 'size_step', 'round_down', 'sizes_between', 'sizes_above', 'price_of_second',
-           'TrialHistory', 'Forecast', 'Search']
+           'fit_probability', 'size_step', 'round_down', 'sizes_between', 'sizes_above', 'trial_seconds',
+           'price_of_second', 'TrialHistory', 'Forecast', 'Search']
 
 # %% ../../nbs/run/06_search.ipynb #75683121
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from ..timing.measure import may_skip_warm_up
 
 # %% ../../nbs/run/06_search.ipynb #a74ce2f4
 @dataclass(frozen=True)
@@ -280,11 +282,21 @@ def sizes_above(
     return found
 
 # %% ../../nbs/run/06_search.ipynb #e8ed8c97
-WARMUP = 3  # steps before the timed ones; of a slow step there are two
+WARMUP = 3  # steps before the timed ones; of long ones there is one
 SHORT_TRIAL_S = 0.2  # longest time of a short trial, seconds
 CONFIRM_S = 4.0  # expected time of a confirmation, seconds
 OOM_COST_S = 2.75  # cost of running out of memory, seconds
 REPEATED_OOM = 2  # for each time before, it is charged so many times more
+
+
+def trial_seconds(
+    step_s: float,  # seconds of a step
+    timed_s: float,  # longest time to measure, seconds; one step at least
+) -> float:
+    "Return the expected seconds of the steps of a trial."
+    if may_skip_warm_up(step_s, timed_s):
+        return step_s * (1 + math.ceil(timed_s / step_s))
+    return WARMUP * step_s + max(step_s, timed_s)
 
 # %% ../../nbs/run/06_search.ipynb #69f8cc68
 MIN_GAIN_PER_TRIAL = 0.00042  # share of the best throughput, times the number of trials so far
@@ -373,7 +385,7 @@ class TrialHistory:
     def overhead_s(self) -> float:
         "Seconds of a trial beside its steps, the median."
         short = [t for t in self.results if t.step_s and t.why != "confirm"]
-        extra = sorted(t.took_s - WARMUP * t.step_s - max(t.step_s, SHORT_TRIAL_S) for t in short)
+        extra = sorted(t.took_s - trial_seconds(t.step_s, SHORT_TRIAL_S) for t in short)
         return max(0.0, extra[len(extra) // 2]) if extra else 0.0
 
 # %% ../../nbs/run/06_search.ipynb #f9e755ad
@@ -393,8 +405,7 @@ class Forecast:
 
     def cost_s(self, bs: int, seconds: float) -> float:
         "Return the expected seconds of a trial that is timed for at most `seconds`, or for one step."
-        step_s = self.step_s(bs)
-        return self.history.overhead_s + WARMUP * step_s + max(step_s, seconds)
+        return self.history.overhead_s + trial_seconds(self.step_s(bs), seconds)
 
     def value(self, bs: int) -> float:
         "Return what a short trial gains minus what it costs, as a share of the best throughput."

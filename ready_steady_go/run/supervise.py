@@ -479,7 +479,7 @@ def time_limits(
     "Return how long a point may take."
     wanted = POINT_S if trial.seconds is None or trial.why == "confirm" else trial.seconds  # a precise point ends early
     brief = trial.why in ("probe", "refine")
-    return dict(limit_s=min(wanted, max(2.0, left_s)), warmup_limit_s=min(WARMUP_S, 2 * wanted), brief=brief)
+    return dict(limit_s=min(wanted, max(2.0, left_s)), warmup_limit_s=min(WARMUP_S, wanted), brief=brief)
 
 
 def _silence_s(last: TrialResult | None, bs: int) -> float:

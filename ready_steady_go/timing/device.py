@@ -182,16 +182,19 @@ class PeakMemory:
             return dict(allocated=None, reserved=None)
         return dict(allocated=self.module.max_memory_allocated(self.device), reserved=self.module.max_memory_reserved(self.device))
 
+    def _larger(self, now: dict[str, int | None]) -> dict[str, int | None]:
+        "Return the larger of each peak and that of the warm-up; None where both are unknown."
+        return {name: max((v for v in (self.warmup.get(name), value) if v is not None), default=None) for name, value in now.items()}
+
     def warmed_up(self) -> None:
-        "Note that the warm-up is over."
-        self.warmup = self._now()
+        "Note that the warm-up is over. After a second call, all before it was warm-up."
+        self.warmup = self._larger(self._now())
         self._reset()
 
     def read(self) -> dict[str, int | None]:  # fields of the record, bytes; None where unknown
         "Return both peaks."
         steady = self._now()
-        largest = lambda *values: max((v for v in values if v is not None), default=None)
-        overall = {name: largest(self.warmup.get(name), value) for name, value in steady.items()}
+        overall = self._larger(steady)
         return dict(
             peak_mem_bytes=overall["allocated"],
             peak_reserved_bytes=overall["reserved"],

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MIN_WINDOWS', 'MIN_SECONDS', 'SPIKE_STEPS', 'SPIKE_SECONDS', 'MAX_DRIFT', 'WINDOW_S', 'SETTLED', 'MIN_WARMUP_STEPS',
-           'FLAT_S', 'BURST_S', 'FLAT_DEGREES', 'FLAT_CLOCK', 'HostClock', 'time_windows', 'join_windows',
-           'long_enough', 'Measurement', 'settled', 'WarmUp', 'warm_up', 'window_sizes', 'UntilSteady', 'last_seconds',
-           'burst_and_sustained', 'within', 'UntilFlat', 'measure']
+           'SHORT_S', 'LONG_SHARE', 'SAME_STEP', 'FLAT_S', 'BURST_S', 'FLAT_DEGREES', 'FLAT_CLOCK', 'HostClock',
+           'time_windows', 'time_window', 'join_windows', 'long_enough', 'Measurement', 'settled', 'WarmUp', 'warm_up',
+           'may_skip_warm_up', 'needs_no_warm_up', 'window_sizes', 'UntilLength', 'UntilSteady', 'last_seconds',
+           'burst_and_sustained', 'within', 'UntilFlat', 'time_until', 'measure']
 
 # %% ../../nbs/timing/02a_measure.ipynb #afaaf824
 import math
@@ -74,6 +75,20 @@ def time_windows(
         if stop(windows):
             sizes = iter(())  # windows that are queued already are read too
     return windows
+
+# %% ../../nbs/timing/02a_measure.ipynb #d97268ab
+def time_window(
+    step: Callable[[], None],  # queues one step of work
+    clock,  # see `time_windows`
+    n: int = 1,  # steps
+    beat: Callable[[], None] = lambda: None,  # called before them
+    during: AbstractContextManager | None = None,  # around them
+) -> float:  # seconds
+    "Run one window of steps and wait for its end."
+    beat()
+    with during or nullcontext():
+        ((_, seconds),) = time_windows(step, clock, [n], lambda windows: True)
+    return seconds
 
 # %% ../../nbs/timing/02a_measure.ipynb #e9e86df3
 def join_windows(
@@ -250,18 +265,13 @@ def warm_up(
     limit_s: float = 5.0,  # when to end before steady state, seconds after the first step
     window_s: float = WINDOW_S,  # length of a window, seconds
     beat: Callable[[], None] = lambda: None,  # called before each window
-    around_first: AbstractContextManager | None = None,  # around the first step, which may compile kernels
+    ran: Sequence[float] = (),  # seconds of the steps that ran already
 ) -> WarmUp:
     "Run steps until they are steady or the time is up: at least two after the first, or one that is longer than the limit."
     spent, steps, n, times = 0.0, 0, 1, list[float]()  # seconds and steps after the first one; steps in a window
-
-    def window() -> float:
-        beat()
-        ((_, seconds),) = time_windows(step, clock, [n], lambda windows: True)
-        return seconds
-
-    with around_first or nullcontext():
-        first, step_s = window(), 0.0
+    known = iter(ran)
+    window = lambda: next(known, None) or time_window(step, clock, n, beat)
+    first, step_s = window(), 0.0
     while (steps < MIN_WARMUP_STEPS and step_s < limit_s) or (spent < limit_s and not settled(times)):
         last = window()
         spent, steps, step_s = spent + last, steps + n, last / n
@@ -270,6 +280,26 @@ def warm_up(
         else:
             times.append(step_s)
     return WarmUp(first, first + spent, max(1, round(window_s / max(step_s, 1e-9))), step_s)
+
+# %% ../../nbs/timing/02a_measure.ipynb #4e551ce3
+SHORT_S, LONG_SHARE = 1.0, 0.25  # longest limit of a short trial, seconds; a long step fills this share of it
+SAME_STEP = 0.05  # largest difference between two steps, as a share of the first
+
+
+def may_skip_warm_up(
+    first_s: float,  # seconds of the first step
+    limit_s: float,  # when to stop before steady state, seconds
+) -> bool:
+    "Return True if a trial is short and its steps are long."
+    return limit_s <= SHORT_S and first_s >= LONG_SHARE * limit_s
+
+
+def needs_no_warm_up(
+    first_s: float,  # seconds of the first step
+    second_s: float,  # seconds of the second step
+) -> bool:
+    "Return True if both steps took as long."
+    return abs(second_s - first_s) <= SAME_STEP * first_s
 
 # %% ../../nbs/timing/02a_measure.ipynb #d7059fda
 def window_sizes(
@@ -281,6 +311,24 @@ def window_sizes(
         return repeat(n)
     n = max(n, -(-n_batches // MAX_WINDOWS)) if n_batches > n else n_batches
     return chain(repeat(n, n_batches // n), [n_batches % n] if n_batches % n else [])
+
+# %% ../../nbs/timing/02a_measure.ipynb #0770eef1
+class UntilLength:
+    "The rule of a point with a fixed length."
+
+    def __init__(
+        self,
+        n_seconds: float | None,  # run this long, seconds
+        n_batches: int | None,  # run this many steps
+    ):
+        self.n_seconds, self.n_batches = n_seconds, n_batches
+
+    def plan(self, warm: WarmUp) -> Iterator[int]:
+        "Return the number of steps in each window."
+        return window_sizes(warm.n, self.n_batches)
+
+    def __call__(self, m: Measurement) -> bool:
+        return self.n_batches is None and m.duration >= (self.n_seconds or 0)
 
 # %% ../../nbs/timing/02a_measure.ipynb #cb0cff20
 class UntilSteady:
@@ -377,6 +425,25 @@ class UntilFlat:
         halves = [statistics.fmean(end[: len(end) // 2]), statistics.fmean(end[len(end) // 2 :])]
         return within(halves, TARGET_HALF_WIDTH) and not drift(end)
 
+# %% ../../nbs/timing/02a_measure.ipynb #b5514d5b
+def time_until(
+    rule: UntilSteady | UntilLength | UntilFlat,
+    step: Callable[[], None],  # queues one step of work
+    clock,  # see `time_windows`
+    warm: WarmUp,
+    begun: Measurement,  # without windows
+    progress: Callable[[str, Measurement | None], None] = lambda phase, m: None,  # called with `go` and the measurement so far
+    during: AbstractContextManager | None = None,  # around the windows
+) -> Measurement:
+    "Time windows until a rule ends the measurement."
+
+    def stop(windows) -> bool:
+        progress("go", m := replace(begun, windows=windows))
+        return rule(m)
+
+    with during or nullcontext():
+        return replace(begun, windows=time_windows(step, clock, rule.plan(warm), stop))
+
 # %% ../../nbs/timing/02a_measure.ipynb #0b2aea78
 def measure(
     step: Callable[[], None],  # queues one step of work and does not wait for it
@@ -390,21 +457,18 @@ def measure(
     soak: UntilFlat | None = None,  # run until nothing changes any more
     during: AbstractContextManager | None = None,  # around the timed windows
     around_first: AbstractContextManager | None = None,  # around the first step
+    skipped: Callable[[], bool] = lambda: False,  # whether the last step did less than a usual one
 ) -> Measurement:
     "Warm up, then time windows of steps until steady state, or for the requested length."
-    warm = warm_up(step, clock, warmup_limit_s, beat=lambda: progress("steady", None), around_first=around_first)
-    requested = n_seconds is not None or n_batches is not None
-    so_far = lambda windows: Measurement(bs, windows, warm.seconds, warm.first_step_s, requested or bool(soak))
-    rule = soak or UntilSteady(limit_s)
-
-    def stop(windows) -> bool:
-        m = so_far(windows)
-        progress("go", m)
-        if soak or not requested:
-            return rule(m)
-        return n_batches is None and m.duration >= (n_seconds or 0)
-
-    plan = rule.plan(warm) if soak or not requested else window_sizes(warm.n, n_batches)
-    with during or nullcontext():
-        m = so_far(time_windows(step, clock, plan, stop))
+    beat, requested = lambda: progress("steady", None), n_seconds is not None or n_batches is not None
+    rule = soak or (UntilLength(n_seconds, n_batches) if requested else UntilSteady(limit_s))
+    ran = [time_window(step, clock, beat=beat, during=around_first)]
+    begun, warm = Measurement(bs, [], ran[0], ran[0], requested or bool(soak)), WarmUp(ran[0], ran[0], 1, ran[0])
+    if isinstance(rule, UntilSteady) and may_skip_warm_up(ran[0], limit_s):
+        m = time_until(rule, step, clock, warm, begun, progress, during)
+        if needs_no_warm_up(ran[0], m.windows[0][1]) and not skipped():
+            return m
+        ran += [seconds for _, seconds in m.windows]
+    warm = warm_up(step, clock, warmup_limit_s, beat=beat, ran=ran)
+    m = time_until(rule, step, clock, warm, replace(begun, ready_s=warm.seconds), progress, during)
     return replace(m, flat=soak.flat) if soak else m

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZER_CLASSES', 'AUTOCAST_DTYPES', 'STEP_CLASSES', 'Workload', 'mean_cross_entropy', 'sgd', 'optimizer_factory',
-           'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'nonfinite_finding']
+           'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'last_step_was_skipped',
+           'nonfinite_finding']
 
 # %% ../../nbs/training/01_workload.ipynb #d8e69a8a
 from collections.abc import Callable, Iterable
@@ -184,9 +185,11 @@ def nonfinite_clause(
     return None
 
 # %% ../../nbs/training/01_workload.ipynb #e49ec85d
-def _last_step_was_skipped(step: TrainStep) -> bool:
+def last_step_was_skipped(
+    step,  # as below
+) -> bool:
     "Return True if a gradient overflowed in the last step, so that the scaler skipped it. Waits for the device."
-    return step.scaler.is_enabled() and step.scaler.state_dict()["_growth_tracker"] == 0
+    return step.learns and step.scaler.is_enabled() and step.scaler.state_dict()["_growth_tracker"] == 0
 
 
 def nonfinite_finding(
@@ -197,7 +200,7 @@ def nonfinite_finding(
     if what := nonfinite_clause(step):
         return dict(code="nonfinite", what=what)
     until = monotonic() + limit_s
-    while step.learns and _last_step_was_skipped(step):
+    while last_step_was_skipped(step):
         if step.scaler.get_scale() < 1:
             return dict(code="nonfinite", what="a gradient is not finite at any scale")
         if monotonic() > until:
