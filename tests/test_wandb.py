@@ -288,8 +288,9 @@ def test_the_originals_table_and_bars_from_our_runs(server, tmp_path):
 def hasty(monkeypatch):
     "Fewer retries and shorter waits: the same outcomes, sooner."
     monkeypatch.setattr(wandb_client, "READ_BACK_S", (0, 0.2))
+    monkeypatch.setattr(wandb_client, "ANSWER_S", 3.0)
     for module in (wandb_client, wandb_sync): monkeypatch.setattr(module, "SILENCE_S", 6.0)
-    monkeypatch.setattr(wandb_sync, "QUIET_S", 10.0)
+    monkeypatch.setattr(wandb_sync, "QUIET_S", 7.0)
     few = {name: 1 for name in wandb_client.PATIENCE if "retry_max" in name}
     monkeypatch.setattr(wandb_client, "PATIENCE", wandb_client.PATIENCE | few)
 
@@ -298,7 +299,7 @@ ALWAYS = {"401": 401, "403": 403, "404": 404, "500": 500, "a dropped connection"
 
 
 @pytest.mark.parametrize("fault", ALWAYS.values(), ids=ALWAYS.keys())
-def test_a_server_that_never_works(server, fault):
+def test_a_server_that_never_works(server, fault, hasty):
     server.faults["*"] = fault
     result = push([point(bs) for bs in range(1, 41)], "p")
     assert len(result.failed) == 40 and result.proven == 0
@@ -394,7 +395,7 @@ def test_a_slow_server(server):
     assert push([point(8), point(16)], "p").proven == 2
 
 
-def test_a_server_that_dies_in_the_middle(server):
+def test_a_server_that_dies_in_the_middle(server, hasty):
     def die():
         while len(server.runs("toy", "p")) < 60: time.sleep(0.01)
         server.faults["*"] = "hang"
