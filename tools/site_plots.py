@@ -18,7 +18,7 @@ def last_line(name):
 def search_replay(fig, look):
     "Plot how often each strategy ends within 1 % of the best batch size, and its GPU seconds."
     found = last_line("search_replay.txt")["strategies"]
-    names = list(found)
+    names = [name for name in found if name != "search, as it runs"]
     left, right = fig.subplots(1, 2, sharey=True)
     colours = [look["main"] if name == "search" else look["other"] for name in names]
     for ax, values, title in (

@@ -101,7 +101,7 @@ def expected_improvement(
     return sd * (math.exp(-z * z / 2) / math.sqrt(2 * math.pi) + z * (1 + math.erf(z / math.sqrt(2))) / 2)
 
 # %% ../../nbs/run/06_search.ipynb #f29b185c
-WIDE_SHARE, WIDE_FACTOR = 0.32, 5.0  # weight of the wider distribution, and how many times wider it is
+WIDE_SHARE, WIDE_FACTOR = 0.335, 4.5  # weight of the wider distribution, and how many times wider it is
 
 
 def expected_gain(
@@ -113,7 +113,7 @@ def expected_gain(
     return (1 - WIDE_SHARE) * normal + WIDE_SHARE * wide
 
 # %% ../../nbs/run/06_search.ipynb #c7f4c7cc
-CLIFF = 0.07  # a fall of log throughput between two neighbours that roughness does not explain
+CLIFF = 0.16  # a fall of log throughput between two neighbours that roughness does not explain
 
 
 def is_cliff(
@@ -125,7 +125,7 @@ def is_cliff(
 
 # %% ../../nbs/run/06_search.ipynb #fb587889
 PRIOR_ROUGHNESS = 0.07  # standard deviation of log throughput over a factor of e in batch size
-PRIOR_WEIGHT = 0.8  # against the curve's own roughness, in factors of e in batch size
+PRIOR_WEIGHT = 0.72  # against the curve's own roughness, in factors of e in batch size
 
 
 def roughness(
@@ -143,7 +143,7 @@ def roughness(
     return math.sqrt(squares / length)
 
 # %% ../../nbs/run/06_search.ipynb #accea0ab
-PEAK_MEAN, PEAK_SD = 0.18, 0.4  # of a peak: how much of it is expected, and its standard deviation
+PEAK_MEAN, PEAK_SD = 0.24, 0.52  # of a peak: how much of it is expected, and its standard deviation
 
 
 def peak_height(
@@ -216,11 +216,11 @@ def bytes_per_sample(
     return max(0.0, (m1 - m0) / (b1 - b0))
 
 # %% ../../nbs/run/06_search.ipynb #9bf7ded3
-MEMORY_SD = 0.006  # standard deviation of the line, as a share of the device's memory
-EXTRAPOLATION_SD = 0.065  # and of the memory that is extrapolated
-NONLINEAR_SHARE = 0.57  # probability that memory does not follow the line
-CACHED_ABOVE, CACHED = 0.98, 0.5  # above this share of the device's memory, some is only cached with this probability
-MAX_GROWTH, MAX_GROWTH_UNKNOWN = 1.25, 8.0  # off the line, this many times the largest does not fit; where the memory is unknown
+MEMORY_SD = 0.004  # standard deviation of the line, as a share of the device's memory
+EXTRAPOLATION_SD = 0.105  # and of the memory that is extrapolated
+NONLINEAR_SHARE = 0.48  # probability that memory does not follow the line
+CACHED_ABOVE, CACHED = 0.98, 0.53  # above this share of the device's memory, some is only cached with this probability
+MAX_GROWTH, MAX_GROWTH_UNKNOWN = 1.28, 8.0  # off the line, this many times the largest does not fit; where the memory is unknown
 
 
 def fit_probability(
@@ -285,8 +285,8 @@ def sizes_above(
 WARMUP = 3  # steps before the timed ones; of long ones there is one
 SHORT_TRIAL_S = 0.2  # longest time of a short trial, seconds
 CONFIRM_S = 4.0  # expected time of a confirmation, seconds
-OOM_COST_S = 2.75  # cost of running out of memory, seconds
-REPEATED_OOM = 2  # for each time before, it is charged so many times more
+OOM_COST_S = 2.1  # cost of running out of memory, seconds
+REPEATED_OOM = 3  # for each time before, it is charged so many times more
 
 
 def trial_seconds(
@@ -299,9 +299,9 @@ def trial_seconds(
     return WARMUP * step_s + max(step_s, timed_s)
 
 # %% ../../nbs/run/06_search.ipynb #69f8cc68
-MIN_GAIN_PER_TRIAL = 0.00042  # share of the best throughput, times the number of trials so far
-MIN_GAIN_PER_S = 0.00028  # the same for each second of the first trial
-PATIENCE_S, IMPATIENCE = 12.0, 1.5  # the price grows with this power of 1 + the seconds so far / the first number
+MIN_GAIN_PER_TRIAL = 0.0006  # share of the best throughput, times the number of trials so far
+MIN_GAIN_PER_S = 0.00026  # the same for each second of the first trial
+PATIENCE_S, IMPATIENCE = 16.0, 1.4  # the price grows with this power of 1 + the seconds so far / the first number
 
 
 def price_of_second(
@@ -430,8 +430,8 @@ MAX_BS = 2**20
 MAX_STEP_S = 10.0  # measuring longer steps takes minutes, and few people train with them
 MAX_LEAP_S = 15.0  # a short trial may take so much longer than all before it together
 MAX_CONFIRMS = 3
-FULL_GAIN = 0.003  # assumed gain of a size that nearly fills the memory, as a share of the best throughput
-MIN_LEAD = 0.005  # of another size over the confirmed ones: less is within the noise of a short trial
+FULL_GAIN = 0.001  # assumed gain of a size that nearly fills the memory, as a share of the best throughput
+MIN_LEAD = 0.003  # of another size over the confirmed ones: less is within the noise of a short trial
 TIME_MARGIN = 1.2  # a trial may take this many times longer than expected
 
 # %% ../../nbs/run/06_search.ipynb #7bea8eec
