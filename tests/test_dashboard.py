@@ -106,7 +106,9 @@ def test_an_open_page_follows_the_journal_and_keeps_the_choice(served):
 
 
 def test_ctrl_c_ends_it_in_order(served):
-    _, port, process = served
+    journal, port, process = served
+    add(journal, ladder(model="synthetic-last"))
+    time.sleep(0.3)  # it makes a page now
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out.strip()) == (0, "") and err.splitlines() == ["rsg: the dashboard has ended"]

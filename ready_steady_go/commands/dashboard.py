@@ -190,13 +190,14 @@ def _print_addresses(host: str, port: int) -> None:
     sys.stdout.flush()
 
 # %% ../../nbs/commands/08l_dashboard.ipynb #b35dfaab
-LOOK_S = 0.25  # seconds between two looks at the sources, at least
-
-
 @contextmanager
 def ctrl_c_noted() -> Iterator[list[int]]:  # the signals so far
     "Note each Ctrl-C, besides raising `KeyboardInterrupt`: Python drops an exception that it raises in a destructor."
-    pressed, before = list[int](), signal.getsignal(signal.SIGINT)
+    pressed, before, hook = list[int](), signal.getsignal(signal.SIGINT), sys.unraisablehook
+
+    def drop(dropped) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            hook(dropped)
 
     def note(number, frame) -> None:
         pressed.append(number)
@@ -204,10 +205,15 @@ def ctrl_c_noted() -> Iterator[list[int]]:  # the signals so far
 
     if before != signal.SIG_IGN:  # a shell starts a program in the background so
         signal.signal(signal.SIGINT, note)
+        sys.unraisablehook = drop
     try:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
+
+# %% ../../nbs/commands/08l_dashboard.ipynb #bdf91839
+LOOK_S = 0.25  # seconds between two looks at the sources, at least
 
 
 def follow_sources(page, pressed: list[int], sleep=time.sleep) -> None:
