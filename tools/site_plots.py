@@ -18,9 +18,9 @@ def last_line(name):
 def search_replay(fig, look):
     "Plot how often each strategy ends within 1 % of the best batch size, and its GPU seconds."
     found = last_line("search_replay.txt")["strategies"]
-    names = [name for name in found if name != "search, as it runs"]
+    names = list(found)
     left, right = fig.subplots(1, 2, sharey=True)
-    colours = [look["main"] if name == "search" else look["other"] for name in names]
+    colours = [look["main"] if name.startswith("search") else look["other"] for name in names]
     for ax, values, title in (
         (left, [found[n]["within_1_percent"] for n in names], f"curves of {found['search']['curves']} within 1 % of the best"),
         (right, [found[n]["seconds_mean"] for n in names], "GPU seconds for a curve"),

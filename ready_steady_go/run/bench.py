@@ -12,6 +12,7 @@ __all__ = ['MAX_STALL_SHARE', 'COMPILED_WHILE_TIMED', 'NEVER_SETTLED', 'MAX_CLOC
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -51,7 +52,7 @@ from ready_steady_go.training.compiling import (
 )
 from ..training.families import load_family, resolve
 from ..training.prepare import Captured, check_options, make_step, prepare_workload, with_fused
-from ..training.workload import TrainStep, Workload, last_step_was_skipped, nonfinite_finding
+from ..training.workload import TrainStep, Workload, has_skipped, nonfinite_finding
 from ..truth.findings import finding, worded
 from ..truth.flops import forward_flops, unneeded_flops
 from ..truth.guard import highest_tflops, verdict_fields
@@ -442,7 +443,7 @@ class Bench:
         fields, found = compile_step(step, spec, self.device, progress) if spec.compile else ({}, [])
         soak = UntilFlat(requested["soak"], lambda: soak_sensors(self.gpu)) if requested["soak"] else None
         lengths = {} if soak else dict(n_seconds=requested["n_seconds"], n_batches=requested["n_batches"])
-        around: dict = dict(during=region, around_first=first_step_heartbeat(progress), skipped=lambda: last_step_was_skipped(step))
+        around: dict = dict(during=region, around_first=first_step_heartbeat(progress), skipped=partial(has_skipped, step))
         m = measure(step, spec.bs * spec.grad_accum, clock, progress=progress, soak=soak, **around, **lengths, **limits)
         fields |= region.fields(m)
         if spec.cuda_graph:

@@ -64,7 +64,7 @@ from ready_steady_go.timing.scaling import (
 from ..training.compiling import compile_model
 from ..training.parallel import gradient_bytes, has_unused_parameters, share_gradients
 from ..training.sharded import shard, share_weights
-from ..training.workload import last_step_was_skipped, nonfinite_finding
+from ..training.workload import has_skipped, nonfinite_finding
 
 # %% ../../nbs/run/06bb_ranks.ipynb #284f6f93
 class RankFailed(Exception):
@@ -281,7 +281,7 @@ class RankBench(Bench):
         soak = UntilFlat(requested["soak"], lambda: hottest(self.ranks.gather(soak_sensors(self.gpu)))) if requested["soak"] else None
         lengths = {} if soak else dict(n_seconds=requested["n_seconds"], n_batches=requested["n_batches"])
         samples, clock = spec.bs * spec.grad_accum * self.ranks.n, SharedClock(make_clock(self.device), self.ranks.gather)
-        skipped = lambda: any(self.ranks.gather(last_step_was_skipped(step)))
+        skipped = lambda n: any(self.ranks.gather(has_skipped(step, n)))
         with Sampler(self.gpu) as sampler:
             m = measure(step, samples, clock, progress=progress, soak=soak, during=region, skipped=skipped, **lengths, **limits)
         self.cards = self.ranks.gather(self._card(sampler))

@@ -268,12 +268,11 @@ def warm_up(
     ran: Sequence[float] = (),  # seconds of the steps that ran already
 ) -> WarmUp:
     "Run steps until they are steady or the time is up: at least two after the first, or one that is longer than the limit."
-    spent, steps, n, times = 0.0, 0, 1, list[float]()  # seconds and steps after the first one; steps in a window
-    known = iter(ran)
-    window = lambda: next(known, None) or time_window(step, clock, n, beat)
-    first, step_s = window(), 0.0
+    first, *others = ran or [time_window(step, clock, beat=beat)]
+    spent, steps, step_s = sum(others), len(others), others[-1] if others else 0.0  # after the first step; step_s: of the last
+    n, times = 1, list[float]()  # steps in a window
     while (steps < MIN_WARMUP_STEPS and step_s < limit_s) or (spent < limit_s and not settled(times)):
-        last = window()
+        last = time_window(step, clock, n, beat)
         spent, steps, step_s = spent + last, steps + n, last / n
         if window_s > 2 * last:  # less than half a window: grow, and compare afresh
             n, times = min(4 * n, max(n + 1, round(n * window_s / max(last, 1e-9)))), []
@@ -282,7 +281,7 @@ def warm_up(
     return WarmUp(first, first + spent, max(1, round(window_s / max(step_s, 1e-9))), step_s)
 
 # %% ../../nbs/timing/02a_measure.ipynb #4e551ce3
-SHORT_S, LONG_SHARE = 1.0, 0.25  # longest limit of a short trial, seconds; a long step fills this share of it
+SHORT_S, LONG_SHARE = 0.5, 0.25  # longest limit of a short trial, seconds; a long step fills this share of it
 SAME_STEP = 0.05  # largest difference between two steps, as a share of the first
 
 
@@ -457,7 +456,7 @@ def measure(
     soak: UntilFlat | None = None,  # run until nothing changes any more
     during: AbstractContextManager | None = None,  # around the timed windows
     around_first: AbstractContextManager | None = None,  # around the first step
-    skipped: Callable[[], bool] = lambda: False,  # whether the last step did less than a usual one
+    skipped: Callable[[int], bool] = lambda n: False,  # whether one of the last n steps did less than a usual one
 ) -> Measurement:
     "Warm up, then time windows of steps until steady state, or for the requested length."
     beat, requested = lambda: progress("steady", None), n_seconds is not None or n_batches is not None
@@ -466,7 +465,7 @@ def measure(
     begun, warm = Measurement(bs, [], ran[0], ran[0], requested or bool(soak)), WarmUp(ran[0], ran[0], 1, ran[0])
     if isinstance(rule, UntilSteady) and may_skip_warm_up(ran[0], limit_s):
         m = time_until(rule, step, clock, warm, begun, progress, during)
-        if needs_no_warm_up(ran[0], m.windows[0][1]) and not skipped():
+        if needs_no_warm_up(ran[0], m.windows[0][1]) and not skipped(m.n_batches):
             return m
         ran += [seconds for _, seconds in m.windows]
     warm = warm_up(step, clock, warmup_limit_s, beat=beat, ran=ran)

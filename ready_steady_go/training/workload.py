@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZER_CLASSES', 'AUTOCAST_DTYPES', 'STEP_CLASSES', 'Workload', 'mean_cross_entropy', 'sgd', 'optimizer_factory',
-           'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'last_step_was_skipped',
+           'optimizer_for', 'TrainStep', 'ForwardStep', 'InferStep', 'nonfinite_clause', 'has_skipped',
            'nonfinite_finding']
 
 # %% ../../nbs/training/01_workload.ipynb #d8e69a8a
@@ -185,11 +185,12 @@ def nonfinite_clause(
     return None
 
 # %% ../../nbs/training/01_workload.ipynb #e49ec85d
-def last_step_was_skipped(
+def has_skipped(
     step,  # as below
+    n: int = 1,  # the number of steps that may have overflowed
 ) -> bool:
-    "Return True if a gradient overflowed in the last step, so that the scaler skipped it. Waits for the device."
-    return step.learns and step.scaler.is_enabled() and step.scaler.state_dict()["_growth_tracker"] == 0
+    "Return True if a gradient overflowed in one of the last `n` steps, so that the scaler skipped it. Waits for the device."
+    return step.learns and step.scaler.is_enabled() and step.scaler.state_dict()["_growth_tracker"] < n
 
 
 def nonfinite_finding(
@@ -200,7 +201,7 @@ def nonfinite_finding(
     if what := nonfinite_clause(step):
         return dict(code="nonfinite", what=what)
     until = monotonic() + limit_s
-    while last_step_was_skipped(step):
+    while has_skipped(step):
         if step.scaler.get_scale() < 1:
             return dict(code="nonfinite", what="a gradient is not finite at any scale")
         if monotonic() > until:
