@@ -193,6 +193,7 @@ def test_variables_are_checked_like_options():
     assert done.returncode == 2 and "(set by RSG_BS)" in done.stderr and done.stderr.count("\n") == 1
     assert "set by" not in rsg("--model", "resnet50", "--bs", "0", RSG_BS="8").stderr
     assert "RSG_FP16" in rsg("--model", "resnet50", RSG_FP16="maybe").stderr
+    assert rsg("models", "test_resnet", RSG_VERSION="0.1.0", RSG_HELP_ALL="1").stdout.startswith("timm:")  # these may mean anything
     done = rsg("doctor", "--require", "x", RSG_FP16="1")  # no option of this command
     assert "no quantity 'x'" in done.stderr
     assert "no quantity 'y'" in rsg("doctor", RSG_DOCTOR_REQUIRE="y").stderr

@@ -9,6 +9,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -297,6 +298,25 @@ def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_
     assert collect_command(["box.log"], "home.jsonl") == 0 and only_here("rsg-results.jsonl") == []
     assert Path("home.jsonl").read_bytes() == Path("rsg-results.jsonl").read_bytes() and "rsg1:" not in out
     assert [f["text"] for f in Journal("home.jsonl").read()[0].findings if f["code"] == "wrong_gpu"][0].count("instead of rtx4090") == 1
+
+
+@pytest.mark.parametrize("code, handed_back", [(0, 1), (1, 1), (130, 0)])
+def test_a_call_from_python_hands_the_box_back(serve, monkeypatch, capsys, code, handed_back):
+    from ready_steady_go import benchmark
+    from ready_steady_go.commands import hand_back as module
+    from ready_steady_go.commands import python
+
+    server = serve(accepts)
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(python, "run", lambda *args, **more: code)
+    call = lambda **more: benchmark("test_resnet", bs=2, device="cpu", wandb="off", hand_back=True, **more)
+    with pytest.raises(UserError, match="--hand-back: the results would be lost with the box; add --wire"): call()
+    if code == 130:
+        with pytest.raises(KeyboardInterrupt): call(hand_back_anyway=True)
+    else: assert len(call(hand_back_anyway=True)) == 0
+    assert sum(asked[0] == "DELETE" for asked in server.asked) == handed_back
+    assert ("the box is kept" in capsys.readouterr().err) == (not handed_back)
 
 
 def options(**more): return RunOptions(hand_back=True, wandb="online", project="gpus", **more)

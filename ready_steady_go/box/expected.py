@@ -67,7 +67,7 @@ def unexpected(
     memory: int | None,  # of the GPU, bytes
     usd_per_hour: float | None,
 ) -> list[dict[str, Any]]:  # a code with its numbers, or nothing
-    "Return a finding if this is not the box that was asked for."
+    "Return a finding if this is not the box that `--expect` names."
     what = []
     if expected.gpu and not is_gpu(expected.gpu, device_name):
         what.append(f"{device_name or 'no GPU'} instead of {expected.gpu}")

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PANEL', 'OTHER_PANEL', 'ALL_OPTIONS', 'HIDDEN',
-           'COMMAND_PANELS', 'USAGE_TEXTS', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS',
-           'TUNED_FIELDS', 'TUNE_HELPS', 'TRAINED_FIELDS', 'QUALITY_HELPS', 'fleet', 'FleetFolder', 'variable_of',
-           'option_parameter', 'with_options', 'as_typed', 'panel_of', 'write_panels', 'PanelCommand', 'write_commands',
-           'short_panel_of', 'PanelGroup', 'error_text', 'with_variable', 'with_backend', 'accept_all_text',
-           'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'quality_cli',
-           'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli', 'dashboard_cli', 'compare_cli', 'check_cli',
-           'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli',
-           'fleet_collect_cli', 'fleet_down_cli']
+           'COMMAND_PANELS', 'USAGE_TEXTS', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS', 'TUNE_HELPS',
+           'QUALITY_HELPS', 'fleet', 'FleetFolder', 'variable_of', 'option_parameter', 'with_options', 'as_typed',
+           'panel_of', 'write_panels', 'PanelCommand', 'write_commands', 'short_panel_of', 'PanelGroup', 'error_text',
+           'with_variable', 'with_backend', 'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli',
+           'show_cli', 'suite_cli', 'tune_cli', 'quality_cli', 'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli',
+           'dashboard_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli',
+           'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -37,10 +36,12 @@ from ready_steady_go.spec.options import (
     GPUS,
     IMAGES,
     OUTPUT,
+    QUALITY_OPTIONS,
     STEP,
     TEXT,
     TIME,
     TRAIN,
+    TUNE_OPTIONS,
     WANDB,
     Option,
     RunOptions,
@@ -89,7 +90,7 @@ def with_options(
 
     def decorate(command: Callable) -> Callable:
         own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        shared = [option_parameter(OPTION_ROWS[name], helps.get(name, "")) for name in (*names, *helps)]
+        shared = [option_parameter(OPTION_ROWS[name], helps.get(name, "")) for name in dict.fromkeys((*names, *helps))]
         command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
         return command
 
@@ -162,9 +163,16 @@ def short_panel_of(param) -> str | None:
         return MOST_NEEDED_PANEL
     return None if panel_of(param) in PANELS or param.name in HIDDEN else OTHER_PANEL
 
-
+# %% ../../nbs/commands/09_cli.ipynb #d2fd7b37
 class PanelGroup(TyperGroup):
     "A command with subcommands whose help has headings."
+
+    def get_params(self, ctx):
+        "Return the parameters. Those that print and leave have no variable: `RSG_VERSION` may mean anything."
+        params = super().get_params(ctx)
+        for param in params:
+            param.allow_from_autoenv = not param.is_eager
+        return params
 
     def format_options(self, ctx, formatter):
         "Write options and subcommands."
@@ -433,16 +441,14 @@ def suite_cli(
     return suite_command(name, listing, part, as_typed(typed), began)
 
 # %% ../../nbs/commands/09_cli.ipynb #tu000002
-TUNED_FIELDS = ("size", "channels", "classes", "optimizer", "lr", "clip", "grad_accum", "seed", "task", "seq_len", "cell", "layers",
-                "emb_dim", "hid_dim", "tied", "vocab", "dropout", "carry_state")  # fmt: skip
 TUNE_HELPS = dict(
-    model="What to tune.", bs="The only batch size. Default: each configuration at its best.", budget="Time for all. Default: 15m."
-)
+    model="What to tune.", bs="The only batch size. Default: each configuration at its best.", budget="Time for all. Default: 15m.",
+    seq_len="Tokens in a sample.",
+)  # fmt: skip
 
 
 @app.command("tune", cls=PanelCommand)
-@with_options(*TUNED_FIELDS, "device", "out", "fresh", "usd_per_hour", "json", "quiet", "wandb", "project", "entity", "group", "run_name",
-              "tag", **TUNE_HELPS)  # fmt: skip
+@with_options("model", *TUNE_OPTIONS, "json", **TUNE_HELPS)
 def tune_cli(
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="LIST", help="Precisions to race, such as tf32,bf16. FP32 is the base.")
@@ -465,7 +471,6 @@ def tune_cli(
     return tune_command_line(as_typed(typed), precision, memory, script, time.monotonic())
 
 # %% ../../nbs/commands/09_cli.ipynb #21e64191
-TRAINED_FIELDS = ("tf32", "fp16", "bf16", "compile", "cell", "layers", "emb_dim", "hid_dim")
 QUALITY_HELPS = dict(
     model="cnn, tiny-bert, or a classifier that rsg models lists. Default: cnn.", bs="The batch size. Default: 64.",
     out="A JSON line for each training, appended. Default: rsg-quality.jsonl.", fresh="Train again what the log already has.",
@@ -476,7 +481,7 @@ QUALITY_HELPS = dict(
 
 # %% ../../nbs/commands/09_cli.ipynb #48268e34
 @app.command("quality", cls=PanelCommand)
-@with_options(*TRAINED_FIELDS, "device", "json", "quiet", **QUALITY_HELPS)
+@with_options("model", *QUALITY_OPTIONS, "json", **QUALITY_HELPS)
 def quality_cli(
     margin: Annotated[str | None, typer.Option("--margin", metavar="SHARE", help="A smaller difference is SAME. Default: 1%.")] = None,
     seeds: Annotated[
@@ -491,8 +496,8 @@ def quality_cli(
     """Train in FP32 and other precisions: SAME, WORSE, BETTER or UNSURE.
 
     Each seed trains once in FP32 and once in each of the others, with the same first weights and the same order of samples. Seeds are
-    added until the interval of the difference is narrower than the margin. Without a precision, BF16 is compared. After an
-    interruption, the same command continues.
+    added, up to 32 in all, until half of the interval of the difference is narrower than the margin. Without a precision, BF16 is
+    compared. After an interruption, the same command continues.
 
     Exit code 1: one is WORSE, or cannot be trained.
 
@@ -523,7 +528,7 @@ def push_cli(
 
 # %% ../../nbs/commands/09_cli.ipynb #ccb8568e
 @app.command("pull")
-@with_options("out", "group", "tag")
+@with_options("out", group="Only runs of this W&B group. Default: all.", tag="Only runs with this W&B tag.")
 def pull_cli(
     source: Annotated[str, typer.Argument(metavar="ENTITY/PROJECT", help="A W&B project, your own or another.")],
     filter: Annotated[str | None, typer.Option("--filter", metavar="JSON", help='Such as {"config.model": "resnet50"}')] = None,

@@ -24,11 +24,11 @@ from ready_steady_go.run.quality import (
     quality_command,
     result_of,
 )
-from ..run.request import Request, as_option
+from ..run.request import Request, call_options
 from ..run.screen import Screen
 from ..run.supervise import Child, Runner
 from ..spec.errors import UserError
-from ..spec.options import PRECISIONS
+from ..spec.options import PRECISIONS, QUALITY_OPTIONS
 from ..spec.parse import one_of, whole_number
 from ..store.record import plus_minus
 from ..store.trainings import DEFAULT_TRAININGS, TrainingLog
@@ -156,8 +156,7 @@ def compare_quality(
     **options: Any,  # as on the command line, with underscores: `fp16=True`, `compile="inductor"`, `bs=32`
 ) -> list[QualityResult]:
     "Return a result for each configuration. Raise a `RuntimeError` if one cannot be trained, `KeyboardInterrupt` if it was stopped."
-    typed = {name: as_option(value) for name, value in options.items()}
-    request = quality_request(typed | dict(model=[model]))
+    request = quality_request(call_options(options, QUALITY_OPTIONS, "quality") | dict(model=[model]))
     plan = quality_plan(request, margin, str(seeds), str(epochs), data)
     with own_signals():
         code, results, failed = run_quality(request, plan, Screen(quiet=bool(options.get("quiet"))), time.monotonic())

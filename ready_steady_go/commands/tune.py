@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..run.campaign import own_signals, run
-from ..run.request import Request, as_option
+from ..run.request import Request, call_options
 from ..run.screen import Screen, dollars
 from ..run.supervise import Child, Runner
 from ..run.train_script import check_family, check_script, script_text
@@ -26,7 +26,7 @@ from ..run.tune_child import tune_command
 from ..run.tuner import TuneLimits, TuneWork
 from ..run.tuning import Answer, break_even, step_gains
 from ..spec.errors import UserError
-from ..spec.options import PRECISIONS
+from ..spec.options import PRECISIONS, TUNE_OPTIONS
 from ..spec.parse import one_of
 from ..spec.spec import Spec
 from ..store.record import plus_minus
@@ -49,13 +49,15 @@ def parse_precisions(text: str, option: str = "--precision") -> tuple[str, ...]:
 
 # %% ../../nbs/commands/08f_tune.ipynb #63a7e9e9
 def tune_request(typed: dict[str, Any]) -> Request:
-    "Return the request. Raise a `UserError` for several models or several batch sizes."
+    "Return the request. Raise a `UserError` for several models, batch sizes or lengths."
     request = Request.from_options(typed)
     if len(request.options.model) > 1:
         raise UserError(f"--model {','.join(request.options.model)}: one model is tuned at a time; name one")
     sizes = request.options.bs
     if sizes is not None and len(sizes) > 1:
         raise UserError(f"--bs {','.join(map(str, sizes))}: a race has one batch size; name one, or remove --bs")
+    if len({spec.seq_len for spec in request.specs}) > 1:
+        raise UserError(f"--seq-len {typed['seq_len']}: a race has one length; name one")
     return request
 
 
@@ -166,9 +168,8 @@ def tune_model(
     memory: str | None = None,  # `20GiB`
     **options: Any,  # as on the command line, with underscores: `seq_len=128`, `budget="5m"`
 ) -> Answer:
-    "Find the fastest configuration of a model. Raise `KeyboardInterrupt` if it was stopped."
-    typed = {name: as_option(value) for name, value in options.items()}
-    request = tune_request(typed | dict(model=[model]))
+    "Find the fastest configuration of a model. Raise a `UserError` for a wrong option, and `KeyboardInterrupt` if it was stopped."
+    request = tune_request(call_options(options, TUNE_OPTIONS, "tune") | dict(model=[model]))
     limits, screen = limits_of(request, precision, memory), Screen(quiet=bool(options.get("quiet")))
     with own_signals():
         _, answer = run_tuning(request, limits, screen, time.monotonic())

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['SEARCH_BUDGET_S', 'RUN_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'FILLED_SHARE', 'USABLE_MEMORY', 'is_typed',
            'read_fields', 'nodes_conflict', 'shared_fields', 'request_conflict', 'beside_search_s', 'budget_seconds',
-           'Request', 'as_option', 'usable_memory', 'new_search', 'options_for', 'check_global_bs']
+           'Request', 'as_option', 'call_options', 'usable_memory', 'new_search', 'options_for', 'check_global_bs']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -162,6 +163,18 @@ def as_option(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value)
+
+# %% ../../nbs/run/06e_request.ipynb #fe9dd114
+def call_options(
+    options: dict[str, Any],  # keyword arguments
+    known: Collection[str],  # the options that the call has
+    call: str,  # its name
+) -> dict[str, Any]:  # field: its text
+    "Return the options of a call from Python. Raise a `UserError` for one that the call does not have."
+    typed = {name: as_option(value) for name, value in options.items() if is_typed(value)}
+    if other := next((name for name in typed if name not in known), None):
+        raise UserError(f"{option_name(other)}: {call} has no such option{did_you_mean(other, known) or '; remove it'}")
+    return typed
 
 # %% ../../nbs/run/06e_request.ipynb #8d4cc64d
 FIRST_BS, FIRST_BS_CPU = 8, 2  # where a search begins

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'MODES', 'OPTIMIZERS', 'FUSED', 'TASKS', 'ATTENTIONS', 'LAYOUTS', 'CELLS', 'STRATEGIES', 'WANDB_MODES',
-           'TRAIN', 'TIME', 'STEP', 'TEXT', 'IMAGES', 'GPUS', 'BOX', 'OUTPUT', 'WANDB', 'SAMPLE_FIELDS', 'option_name',
-           'Option', 'option', 'options_of', 'limits_text', 'check_value', 'read_value', 'SpecFields', 'option_words',
-           'label_words', 'model_name', 'label_of', 'needs_fused', 'usual_fused', 'family_options', 'RunOptions']
+           'TRAIN', 'TIME', 'STEP', 'TEXT', 'IMAGES', 'GPUS', 'BOX', 'OUTPUT', 'WANDB', 'SAMPLE_FIELDS', 'TUNE_OPTIONS',
+           'QUALITY_OPTIONS', 'option_name', 'Option', 'option', 'options_of', 'limits_text', 'check_value',
+           'read_value', 'SpecFields', 'option_words', 'label_words', 'model_name', 'label_of', 'needs_fused',
+           'usual_fused', 'family_options', 'RunOptions']
 
 # %% ../../nbs/spec/00b_options.ipynb #9c22e2f1
 import dataclasses
@@ -319,7 +320,7 @@ class RunOptions:
     search_until: int | None = option(None, "The largest batch size that the search may try.", TIME, metavar="N")
     soak: float | None = option(None, "Repeat the best point until speed, clock and temperature are flat, at most this long.", TIME,
                                 metavar="TIME", read=parse_seconds)  # fmt: skip
-    budget: float | None = option(None, "Time for the whole run: 90, 5m or 1h. Default: 2m for each model and precision.", TIME,
+    budget: float | None = option(None, "Time for the whole run: 90, 5m or 1h. Default: 2m for each search; no limit with --bs.", TIME,
                                   metavar="TIME", read=parse_seconds)  # fmt: skip
     gpus: list[int] | None = option(None, "GPUs that share a step: 2; 1,2,4 one after the other; or all. --bs counts samples per GPU.",
                                     GPUS, metavar="N", read=parse_gpus)  # fmt: skip
@@ -337,8 +338,9 @@ class RunOptions:
     device: str | None = option(None, f"{', '.join(DEVICES)} or cuda:1. Default: the accelerator, else the CPU.", BOX,
                                 metavar="DEVICE", read=parse_device)  # fmt: skip
     usd_per_hour: float | None = option(None, "Price of the box. Default: from vast.ai, RunPod.", BOX, metavar="USD", read=parse_usd)
-    expect: str | None = option(None, "The box that you rent, such as rtx4090,mem>=24GB,price<=0.9. Another one gets a finding.", BOX,
-                                metavar="RULES")  # fmt: skip
+    expect: str | None = option(
+        None, "The box that you rent, such as 'rtx4090,mem>=24GB,price<=0.9', in quotes. Another one gets a finding.", BOX, metavar="RULES"
+    )
     hand_back: bool = option(False, "At the end, destroy this box of vast.ai or RunPod, if the results are elsewhere.", BOX)
     hand_back_after: float | None = option(None, "Destroy it after this time, even if rsg was killed, if the results are elsewhere.",
                                            BOX, metavar="TIME", read=parse_seconds)  # fmt: skip
@@ -357,3 +359,11 @@ class RunOptions:
     )
     run_name: str | None = option(None, "First words of the name of each W&B run.", WANDB, metavar="TEXT")
     tag: tuple[str, ...] = option((), "A W&B tag, besides device, model and precision.", WANDB, metavar="TEXT")
+
+# %% ../../nbs/spec/00b_options.ipynb #011c4bc8
+_OF_A_RUN = ("device", "out", "fresh", "quiet")
+TUNE_OPTIONS = ("size", "channels", "classes", "optimizer", "lr", "clip", "grad_accum", "seed", "task", "seq_len", "cell", "layers",
+                "emb_dim", "hid_dim", "tied", "vocab", "dropout", "carry_state", *_OF_A_RUN, "usd_per_hour", "wandb", "project", "entity",
+                "group", "run_name", "tag", "bs", "budget")  # fmt: skip
+QUALITY_OPTIONS = ("tf32", "fp16", "bf16", "compile", "cell", "layers", "emb_dim", "hid_dim", *_OF_A_RUN, "bs", "fp32", "size", "seq_len",
+                   "optimizer", "lr")  # fmt: skip

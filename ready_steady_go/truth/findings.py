@@ -200,7 +200,7 @@ FINDINGS = dict(
     # the host
     wrong_gpu=Finding(
         "the GPU, its memory or its price is not what --expect names",
-        "this is not the box that was asked for: {what}",
+        "this is not the box that --expect names: {what}",
         "hand it back, and rent another box",
     ),
     few_processes=Finding(
