@@ -17,7 +17,7 @@ from ready_steady_go.store.record import seal, to_line
 
 ROOT = Path(__file__).resolve().parent.parent
 HOSTILE = "<script>document.title='owned'</script>"
-RTX = "NVIDIA GeForce RTX 3090"  # a real card, so that the guard knows its peak; its results here are refused as impossible
+RTX = "NVIDIA GeForce RTX 3090"  # a real card, so that the guard knows its peak
 
 
 def write(path, *records):
@@ -35,10 +35,11 @@ def made(folder, *sources, code=0):
 
 
 def test_the_median_over_boxes(tmp_path):
-    boxes = [point(GPUS[0], box=i, factor=1 + 0.02 * i) for i in range(3)]
-    older = seal(replace(point(GPUS[0], box=2, factor=3), time="2026-01-01T00:00:00.000Z"))
-    alone = point(GPUS[1])
-    rest = [point(GPUS[0], box=5, search="probe", factor=9), point(GPUS[0], box=6, search="soak", factor=9)]
+    model = dict(model="resnet50")
+    boxes = [point(RTX, box=i, factor=1 + 0.02 * i, **model) for i in range(3)]
+    older = seal(replace(point(RTX, box=2, factor=3, **model), time="2026-01-01T00:00:00.000Z"))
+    alone = point(GPUS[1], **model)
+    rest = [point(RTX, box=5, search="probe", factor=9, **model), point(RTX, box=6, search="soak", factor=9, **model)]
     source = write(tmp_path / "a.jsonl", *boxes, older, alone, *rest)
     rows, refused = made(tmp_path / "site", source)
     best, single = rows
@@ -50,13 +51,29 @@ def test_the_median_over_boxes(tmp_path):
     assert made(tmp_path / "again", tmp_path / "site/results.jsonl")[0][0]["median"] == best["median"]
 
 
+def test_repeats_of_one_box_are_no_second_box(tmp_path):
+    repeats = [point(RTX, model="resnet50", factor=1 + i / 1000, search="repeat", runs=i) for i in range(1, 6)]
+    first = point(RTX, model="resnet50")
+    (row,), refused = made(tmp_path / "site", write(tmp_path / "a.jsonl", first, *repeats))
+    assert (row["rank"], row["boxes"], row["ids"]) == ("0", "1", first.id) and refused == []
+
+
+def test_no_rank_without_the_guard(tmp_path):
+    (row,), _ = made(tmp_path / "site", write(tmp_path / "a.jsonl", *(point(GPUS[0], box=i, factor=1 + i / 100) for i in range(2))))
+    assert (row["rank"], row["boxes"], row["judged"]) == ("0", "2", "False")
+    assert "no guard, not ranked" in (tmp_path / "site/index.html").read_text(encoding="utf-8")
+
+
 HONEST = point(GPUS[0], box=9)
 REFUSED = {
     "impossible": (point(RTX, model="resnet50", factor=400), "impossible: "),
+    "impossible without a family": (point(RTX, model="resnet50", factor=400, spec=dict(family=None)), "impossible: "),
     "impossible for its own guard": (seal(replace(HONEST, plausible=False)), "impossible: its own guard refused it"),
     "forged": (seal(replace(HONEST, throughput=2 * HONEST.throughput)), "forged: it states"),
     "edited by hand": (replace(point(GPUS[0]), device_name="Synthetic GPU 1"), "changed: its id does not follow"),
     "an interval that is too narrow": (seal(replace(point(GPUS[0], noise=0.1), throughput_ci95=1e-3)), "forged: its windows vary"),
+    "a wide interval": (point(GPUS[0], noise=0.03), "not steady: its half width is 2."),
+    "without an interval": (seal(replace(point(GPUS[0]), throughput_ci95=None)), "not steady: its half width is unknown"),
     "not steady": (point(GPUS[0], steady=False), "not steady"),
     "without windows": (seal(replace(HONEST, windows=None)), "no windows: its throughput"),
     "of the future": (seal(replace(HONEST, time="9999-01-01T00:00:00Z")), "no date: "),

@@ -174,7 +174,7 @@ def box_values(
     newest = timed[confirmed].drop_duplicates(["key", "box"], keep="last")
     each = timed[~confirmed].drop_duplicates(["key", "box", "bs"], keep="last")
     best = each.sort_values("throughput", ascending=False, kind="stable").drop_duplicates(["key", "box"])
-    return pd.concat([newest, best])
+    return pd.concat([newest, best]).drop_duplicates(["key", "box"])
 
 # %% ../../nbs/report/07p_leaderboard.ipynb #9e80a0ae
 SEPARATOR = "; "  # of names in one text
@@ -189,14 +189,14 @@ def _joined(texts: pd.Series) -> str:
 def board_of(
     values: pd.DataFrame,  # from `box_values`, with `source` and `judged`
 ) -> pd.DataFrame:
-    "Return a row for each number: median, lowest and highest of its boxes, dates, sources, ids; `rank` is 0 for a box alone."
+    "Return a row for each number: median, lowest and highest of its boxes, dates, sources, ids; `rank` is 0 without one."
     cells = values.groupby(CELL, sort=False, dropna=False)
     out = cells.agg(
         model=("model", "first"), median=("throughput", "median"), lowest=("throughput", "min"), highest=("throughput", "max"),
         boxes=("throughput", "size"), half_width=("throughput_ci95", "max"), bs_low=("bs", "min"), bs_high=("bs", "max"),
         oldest=("time", "min"), newest=("time", "max"), judged=("judged", "all"), sources=("source", _joined), ids=("id", _joined),
     ).reset_index()  # fmt: skip
-    several = out[out.boxes > 1]
+    several = out[(out.boxes > 1) & out.judged.astype(bool)]
     ranks = several.groupby(["group", "precision"])["median"].rank(ascending=False, method="min")
     out["rank"] = ranks.reindex(out.index).fillna(0).astype(int)
     size = out.groupby("group").boxes.transform("sum")

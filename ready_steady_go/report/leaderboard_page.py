@@ -62,7 +62,8 @@ def row_html(row: dict[str, Any], share: float) -> str:  # share of the fastest 
     "Return a number as a row of the table."
     model, precision, gpu = (_escaped(row[name]) for name in ("model", "precision", "gpu"))
     stack = _escaped(", ".join(filter(None, (row["note"], row["stack"]))), 400)
-    alone = "" if row["boxes"] > 1 else '<small class="alone">one box, not ranked</small>'
+    why = "one box" if row["boxes"] == 1 else "" if row["rank"] else "no guard"
+    alone = f'<small class="alone">{why}, not ranked</small>' if why else ""
     cells = [
         _number_cell(str(row["rank"]) if row["rank"] else "–", row["rank"] or 1e9),
         f"<td>{_escaped(row['what'], 400)}</td><td>{precision.upper()}</td><td>{gpu}<small>{stack}</small></td>",

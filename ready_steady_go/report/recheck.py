@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from .text import plain
 from ..spec.spec import Spec
 from ..store.record import BRIEF, YOUNGER_FIELDS, Record
-from ..timing.uncertainty import half_width
+from ..timing.uncertainty import TARGET_HALF_WIDTH, half_width
 from ..training.families import resolve
 from ..truth.flops import forward_flops, named_forward_flops, unneeded_flops
 from ..truth.guard import MeasuredHere, Verdict, judge
@@ -70,6 +70,12 @@ def has_narrow_interval(record: Record) -> bool:
     share, stated = half * len(times) / sum(times), record.throughput_ci95 / record.throughput
     return share > MAX_WIDTH_FACTOR * stated + MAX_RATE_ERROR
 
+
+def _has_wide_interval(record: Record) -> bool:
+    "Return True if a record has no half width, or one that is too wide for a steady result."
+    limit = TARGET_HALF_WIDTH * (1 + MAX_RATE_ERROR) * record.throughput
+    return record.throughput_ci95 is None or record.throughput_ci95 > limit
+
 # %% ../../nbs/report/07o_recheck.ipynb #444cd9d1
 MAX_RECURRENT = dict(layers=64, seq_len=100_000, emb_dim=2**16, hid_dim=2**16, vocab=2**22)  # a larger one is not counted
 COUNTED_FIELDS = ("size", "channels", "classes", "task", "seq_len", "cell", "layers", "emb_dim", "hid_dim", "tied", "vocab")
@@ -80,6 +86,7 @@ _counted_values = attrgetter("family", "model", "precision", *COUNTED_FIELDS)
 def _question(family: str | None, model: str, precision: str | None, *values: Any) -> str | None:
     "Return the spec whose FLOPs are asked for, as JSON; None if they cannot be counted safely."
     fields, name = dict(zip(COUNTED_FIELDS, values)), str(model).rpartition(":")[2]
+    family = family or "timm"  # its label is that of the model of timm
     too_large = any((fields[field] or 0) > most for field, most in MAX_RECURRENT.items())
     if family not in ("timm", "lstm") or not re.fullmatch(r"[\w.]{1,100}", name) or too_large:
         return None
@@ -173,6 +180,11 @@ def has_past_date(record: Record, now: datetime | None = None) -> bool:
     return made.tzinfo is not None and made <= (now or datetime.now(UTC)) + timedelta(days=1)
 
 
+def _width_text(record: Record) -> str:
+    "Return the half width of a record as a share of its throughput."
+    return "unknown" if record.throughput_ci95 is None else f"{record.throughput_ci95 / record.throughput:.3%}"
+
+
 def _own_verdict(record: Record) -> str:
     "Return why the record itself is impossible, in the words of its findings."
     texts = [f["text"] for f in record.findings or [] if f["code"] == "impossible"]
@@ -190,6 +202,8 @@ def _broken_rules(record: Record) -> Iterator[str]:
         yield f"forged: it states {record.throughput:.6g} samples/s, but its windows give {rate:.6g}"
     if record.steady is not True:
         yield "not steady"
+    elif _has_wide_interval(record):
+        yield f"not steady: its half width is {_width_text(record)}; at most {TARGET_HALF_WIDTH:.1%} counts"
     if not fits_its_id(record):
         yield "changed: its id does not follow from its fields; it was edited, or another version of rsg wrote it"
     if not has_past_date(record):
