@@ -189,7 +189,7 @@ def _joined(texts: pd.Series) -> str:
 def board_of(
     values: pd.DataFrame,  # from `box_values`, with `source` and `judged`
 ) -> pd.DataFrame:
-    "Return a row for each number: median, lowest and highest of its boxes, dates, sources, ids; `rank` is 0 without one."
+    "Return a row for each number: median, lowest and highest of its boxes, dates, sources, ids; `rank` 0: no place."
     cells = values.groupby(CELL, sort=False, dropna=False)
     out = cells.agg(
         model=("model", "first"), median=("throughput", "median"), lowest=("throughput", "min"), highest=("throughput", "max"),

@@ -198,49 +198,55 @@ SCALING_TOLERANCE = 1.05  # each of several GPUs may have a slightly better batc
 MAX_FORWARD_SPEEDUP = 5
 
 
-def _batches_agree(few: PublishedRow, many: PublishedRow) -> bool:
-    "Return True if each GPU had as much work in both rows, or that is unknown. The batch size may be per GPU or of all GPUs."
+def _batches_agree(few: PublishedRow, many: PublishedRow) -> bool | None:
+    "Return True if no GPU of `many` had more work than one of `few`; None if only a batch size of all GPUs implies that."
     a, b = cell_count(few.batch), cell_count(many.batch)
     if few.batch == many.batch or not few.batch or not many.batch:
         return True
-    return bool(a and b and b * few.n_gpus <= a * many.n_gpus)
+    if not a or not b or b * few.n_gpus > a * many.n_gpus:
+        return False
+    return True if b <= a else None  # per GPU, too
 
 
-def _scales_too_well(row: PublishedRow, other: PublishedRow) -> str:
-    "Return why `row` is impossible if `other` is the same on fewer GPUs; empty if it is possible."
-    if row.mode != other.mode or row.n_gpus <= other.n_gpus or not _batches_agree(other, row):
-        return ""
-    ratio, gpus = row.rate / other.rate, row.n_gpus / other.n_gpus
-    if ratio <= SCALING_TOLERANCE * gpus:
-        return ""
-    return f"{ratio:.3g} times {other.id} ({other.rate:.5g} {other.per}/s), on {gpus:.3g} times its GPUs"
+def _scales_too_well(row: PublishedRow, other: PublishedRow) -> Verdict | None:
+    "Return the verdict on `row` if `other` is the same on fewer GPUs and much slower; None if `row` is possible."
+    if row.mode != other.mode or row.n_gpus <= other.n_gpus:
+        return None
+    ratio, gpus, agree = row.rate / other.rate, row.n_gpus / other.n_gpus, _batches_agree(other, row)
+    if agree is False or ratio <= SCALING_TOLERANCE * gpus:
+        return None
+    why = f"{ratio:.3g} times {other.id} ({other.rate:.5g} {other.per}/s), on {gpus:.3g} times its GPUs"
+    if agree:
+        return Verdict(plausible=False, why=why)
+    return Verdict(plausible=None, why=f"cannot judge: {why}; possible only if batch_size is per GPU")
 
 # %% ../../nbs/truth/04e_published.ipynb #c56d97ec
-def _forward_too_fast(row: PublishedRow, other: PublishedRow) -> str:
-    "Return why `row`, a forward pass, is impossible if `other` is the training step; empty if it is possible."
+def _forward_too_fast(row: PublishedRow, other: PublishedRow) -> Verdict | None:
+    "Return the verdict on `row`, a forward pass, if `other` is the training step and much slower; None if `row` is possible."
     if row.mode not in ("infer", "forward") or other.mode != "train":
-        return ""
+        return None
     if (row.n_gpus, row.batch) != (other.n_gpus, other.batch):
-        return ""
+        return None
     ratio = row.rate / other.rate
     if ratio <= MAX_FORWARD_SPEEDUP:
-        return ""
-    return f"{ratio:.3g} times the training in {other.id}: a forward pass takes at least a fifth of a step"
+        return None
+    why = f"{ratio:.3g} times the training in {other.id}: a forward pass takes at least a fifth of a step"
+    return Verdict(plausible=False, why=why)
 
 
 def contradictions(
     rows: list[PublishedRow],
-) -> dict[int, str]:  # index in `rows`: why
-    "Find the rows that other rows contradict."
+) -> dict[int, Verdict]:  # index in `rows`: False or None, and why
+    "Find the rows that other rows contradict, or contradict in one reading of the batch size."
     alike: dict[tuple, list[tuple[int, PublishedRow]]] = {}
-    found: dict[int, str] = {}
+    found: dict[int, Verdict] = {}
     for i, row in enumerate(rows):
         if row.rate and row.n_gpus:
             alike.setdefault(row.setup, []).append((i, row))
     for (i, row), (_, other) in chain.from_iterable(permutations(group, 2) for group in alike.values()):
-        why = _scales_too_well(row, other) or _forward_too_fast(row, other)
-        if why:
-            found.setdefault(i, why)
+        verdict = _scales_too_well(row, other) or _forward_too_fast(row, other)
+        if verdict and (i not in found or found[i].plausible is None):
+            found[i] = verdict
     return found
 
 # %% ../../nbs/truth/04e_published.ipynb #477d70e4
@@ -269,7 +275,7 @@ def judge_rows(
     for i, row in enumerate(rows):
         verdict = row.verdict or _judge_row(row)
         if i in against and verdict.plausible is not False:
-            verdict = replace(verdict, plausible=False, why=against[i])
+            verdict = replace(verdict, plausible=against[i].plausible, why=against[i].why)
         found.append(verdict)
     return found
 
