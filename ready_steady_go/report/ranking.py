@@ -138,11 +138,17 @@ class Average:
 
     stacks: str  # in words
     precision: str
-    shares: pd.Series  # of the fastest GPU's throughput, by GPU, the highest first
+    shares: pd.Series  # of the fastest GPU's throughput, by GPU and note, the highest first
     models: list[str]
     lacking: dict[str, int]  # GPUs that are not averaged, and how many of the models they lack
 
 # %% ../../nbs/report/07c_ranking.ipynb #0d5ccf35
+def _one_line(bar: str) -> str:
+    "Return the name of a bar as one line: the GPU, and its note in brackets."
+    gpu, _, note = bar.partition("\n")
+    return f"{gpu} ({note})" if note else gpu
+
+
 def _geometric_mean_shares(throughput: pd.DataFrame) -> pd.Series:
     "Return each GPU's share of the fastest, averaged over models; `throughput` has a row for each GPU, a column for each model."
     return np.exp(np.log(throughput / throughput.max()).mean(axis=1)).sort_values(ascending=False)
@@ -154,13 +160,14 @@ def averages(
     "Return GPUs compared over their common models, where there are two GPUs and two models; largest first."
     found = []
     for precision, same in gpus.groupby("precision", sort=False):
-        grid = same.pivot_table(index="gpu", columns="what", values="middle", aggfunc="median")
+        grid = same.pivot_table(index="bar", columns="what", values="middle", aggfunc="median")
         common = grid[grid.columns[grid.notna().sum() >= max(2, len(grid) / 2)]]  # models of at least half of the GPUs
         whole = common.dropna()
         if len(whole) < 2 or whole.shape[1] < 2:
             continue
-        lacking = {gpu: int(n) for gpu, n in common.isna().sum(axis=1).items() if n}
-        found.append(Average(stacks_in_words(same["stack"]), precision, _geometric_mean_shares(whole), list(common.columns), lacking))
+        lacking = {_one_line(gpu): int(n) for gpu, n in common.isna().sum(axis=1).items() if n}
+        shares = _geometric_mean_shares(whole).rename(index=_one_line)
+        found.append(Average(stacks_in_words(same["stack"]), precision, shares, list(common.columns), lacking))
     return sorted(found, key=lambda a: -len(a.shares))
 
 # %% ../../nbs/report/07c_ranking.ipynb #2cb0e82c
