@@ -15,7 +15,7 @@ import pytest
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.box.market import vast_prices
 from ready_steady_go.commands.cli import main
-from ready_steady_go.commands.offers import offered_prices, own_results, ranked
+from ready_steady_go.commands.offers import offered_prices, own_results, published_results, ranked
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import make_record, seal
@@ -30,8 +30,9 @@ def record(gpu="NVIDIA GeForce RTX 3090", throughput=500.0, **more):
     return make_record(spec, Machine(device="cuda", device_name=gpu), **about)
 
 
-def offer(name, price, spot=False, n=1):
-    return dict(price=price, backend="vastai", instance=dict(name="x", resources=dict(gpus=[dict(name=name, memory_mib=1)] * n, spot=spot)))
+def offer(name, price, spot=False, n=1, mib=81920):
+    resources = dict(gpus=[dict(name=name, memory_mib=mib)] * n, spot=spot)
+    return dict(price=price, backend="vastai", instance=dict(name="x", resources=resources))
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_what_does_not_count():
 
 def test_spot_and_several_gpus_are_no_offer():
     offers = [offer("A100", 0.5, spot=True), offer("A100", 0.6, n=2), offer("A100", 1.2), offer("A100", 1.1)]
-    assert offered_prices(dict(offers=offers)) == dict(A100=1.1)
+    assert offered_prices(dict(offers=offers)) == {("A100", 81920): 1.1}
 
 
 def test_a_price_of_a_box_with_several_gpus_is_divided():
@@ -174,7 +175,25 @@ def test_a_price_of_a_box_with_several_gpus_is_divided():
 
 def test_a_variant_does_not_get_the_price_of_another_card():
     results = own_results([record("NVIDIA GeForce RTX 3060 Ti")], "resnet50", "fp16")
-    assert [o.usd for o in ranked(results, dict(RTX3060=0.1), {})] == [None]
+    assert [o.usd for o in ranked(results, {("RTX3060", 12288): 0.1}, {})] == [None]
+
+
+A100 = {"NVIDIA A100-SXM4-80GB": 2.0, "NVIDIA A100-SXM4-40GB": 1.0, "NVIDIA A100-SXM4-80GB MIG 3g.40gb": None}  # USD/h
+
+
+@pytest.mark.parametrize("gpu, usd", A100.items())
+def test_a_price_is_that_of_a_card_with_the_same_memory(gpu, usd):
+    prices = offered_prices(dict(offers=[offer("A100", 1.0, mib=40960), offer("A100", 2.0)]))
+    assert [o.usd for o in ranked(own_results([record(gpu)], "resnet50", "fp16"), prices, {})] == [usd]
+
+
+def test_published_images_of_another_size_are_not_ranked(tmp_path):
+    head = "id,gpu,n_gpus,family,model,mode,precision,image_size,seq_len,value,unit,source"
+    sizes = (("T4", "64", ""), ("V100", "224", ""), ("A100", "224.0", ""), ("L4", "", ""), ("A10", "224x224", ""), ("A40", "", "64"))
+    lines = [f"{gpu},{gpu},1,timm,resnet50,train,fp16,{size},{length},300,samples/s,a blog" for gpu, size, length in sizes]
+    (tmp_path / "p.csv").write_text("\n".join([head, *lines]), encoding="utf-8")
+    found = published_results(str(tmp_path / "p.csv"), "resnet50", "fp16")
+    assert [result.gpu for result in found] == ["V100", "A100", "L4", "A10"]
 
 
 def test_published_results_are_marked_and_never_replace_measured_ones(fake, capsys):

@@ -13,19 +13,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..box.expected import is_gpu
-from ..box.market import KEY_VARIABLE, vast_prices
+from ..box.expected import is_gpu, name_words
+from ..box.market import KEY_VARIABLE, fits_memory, vast_prices
 from ..box.price import usd_per_msample
 from .fleet import Dstack
 from ..run.screen import best_record, dollars
 from ..spec.errors import UserError
 from ..spec.foreign import clean_text
 from ..spec.options import SAMPLE_FIELDS, label_words, model_name
+from ..spec.spec import Spec
 from ..store.journal import DEFAULT_JOURNAL
 from ..store.record import Record, plus_minus
 from ..store.sources import read_sources
+from ..training.families import resolve
 from ..truth.guard import precision_of
-from ..truth.published import judge_rows, read_table
+from ..truth.published import cell_number, judge_rows, read_table
 
 # %% ../../nbs/commands/08j_offers.ipynb #9406d2c2
 def _is_usual(r: Record) -> bool:
@@ -60,31 +62,53 @@ def own_results(records: Iterable[Record], model: str, precision: str) -> list[R
             found.append(Result(gpu, best.throughput, best.throughput_ci95, usd, str(best.usd_time or "")[:10]))
     return found
 
+# %% ../../nbs/commands/08j_offers.ipynb #eab0cf25
+def _usual_sample(model: str) -> dict[str, Any]:
+    "Return the image size and the length that a model has without options; both are unknown if it cannot be built here."
+    try:
+        spec = resolve(Spec(model=model))
+    except Exception:  # the library of a family may raise anything
+        return dict(image_size=None, seq_len=None)
+    return dict(image_size=spec.size, seq_len=spec.seq_len)
+
+
+def _sides(text: str) -> list[float | None]:
+    "Return the numbers of a size; `224x224` is `224`."
+    sides = [cell_number(side) for side in text.lower().split("x")]
+    return sides[:1] if len({*sides}) == 1 else sides
+
+
+def _has_usual_sample(cells: dict[str, str], usual: dict[str, Any]) -> bool:
+    "Return True if the size and the length of a published row are empty, or those of `usual`."
+    return all(not cells[name] or (value is not None and _sides(cells[name]) == _sides(str(value))) for name, value in usual.items())
+
 # %% ../../nbs/commands/08j_offers.ipynb #66d34132
 def published_results(path: str, model: str, precision: str) -> list[Result]:
-    "Return the fastest published result of each GPU."
-    rows = read_table(path)
+    "Return the fastest published result of each GPU, with samples of the model's own size."
+    rows, usual = read_table(path), _usual_sample(model)
     best: dict[str, Result] = {}
     for row, verdict in zip(rows, judge_rows(rows)):
         same = row.cells["model"].lower() == model.lower() and precision_of(row.precision) == precision
         fits = row.mode == "train" and row.n_gpus == 1 and row.per == "samples" and row.rate and verdict.plausible is not False
+        same = same and _has_usual_sample(row.cells, usual)
         if same and fits and (row.gpu not in best or row.rate > best[row.gpu].throughput):
             best[row.gpu] = Result(row.gpu, row.rate, None, None, "", clean_text(row.cells["source"]) or path)
     return [*best.values()]
 
 # %% ../../nbs/commands/08j_offers.ipynb #d45ac553
-def offered_prices(answer: dict[str, Any]) -> dict[str, float]:
+def offered_prices(answer: dict[str, Any]) -> dict[tuple[str, float], float]:  # by name and memory in MiB
     "Return the lowest price of each GPU in the answer of `dstack offer --json`, US dollars an hour."
-    prices: dict[str, float] = {}
+    prices: dict[tuple[str, float], float] = {}
     for offer in answer.get("offers") or []:
         resources = offer["instance"]["resources"]
-        names, usd = [gpu["name"] for gpu in resources["gpus"]], float(offer["price"])
-        if len(names) == 1 and not resources.get("spot") and 0 < usd < prices.get(names[0], 1000.0):
-            prices[names[0]] = usd
+        gpus = [(gpu["name"], float(gpu.get("memory_mib") or 0)) for gpu in resources["gpus"]]
+        usd = float(offer["price"])
+        if len(gpus) == 1 and not resources.get("spot") and 0 < usd < prices.get(gpus[0], 1000.0):
+            prices[gpus[0]] = usd
     return prices
 
 
-def dstack_prices(dstack: Dstack) -> tuple[dict[str, float], str]:  # by dstack's name; why there are none
+def dstack_prices(dstack: Dstack) -> tuple[dict[tuple[str, float], float], str]:  # as above; why there are none
     "Return the prices that dstack offers now, or why there are none."
     try:
         done = dstack.call("offer", "--json", "--gpu", "1", "--max-offers", "1000")
@@ -109,16 +133,21 @@ class Offer:
         "US dollars for a million samples."
         return usd_per_msample(self.usd, self.result.throughput)
 
+
+def _is_offered(name: str, mib: float, gpu: str) -> bool:
+    "Return True if an offer is the whole card of that name and memory; a slice of MIG has no price of its own."
+    return is_gpu(name, gpu) and "mig" not in name_words(gpu) and fits_memory(gpu, mib)
+
 # %% ../../nbs/commands/08j_offers.ipynb #66d88291
 def ranked(
     results: Iterable[Result],
-    dstack: dict[str, float],  # prices by dstack's name
+    dstack: dict[tuple[str, float], float],  # prices by dstack's name and memory in MiB
     vast: dict[str, float],  # prices by the name of the device
 ) -> list[Offer]:
     "Return the results with their prices, the cheapest samples first."
     offers = []
     for result in results:
-        now = [(usd, "dstack now") for name, usd in dstack.items() if is_gpu(name, result.gpu)]
+        now = [(usd, "dstack now") for (name, mib), usd in dstack.items() if _is_offered(name, mib, result.gpu)]
         now += [(usd, "vast.ai now") for name, usd in vast.items() if name == result.gpu]
         offers.append(Offer(result, *min(now, default=(result.own_usd, result.own_date or "-"))))
     return sorted(offers, key=lambda offer: (offer.cost is None, offer.cost or 0.0, -offer.result.throughput))
