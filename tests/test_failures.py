@@ -13,6 +13,7 @@ from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.search import FixedSizes
 from ready_steady_go.run.supervise import UNKILLABLE, Child, ChildGone, Runner, run_ladder
+from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
@@ -171,6 +172,41 @@ def test_a_lost_gpu_ends_the_run_and_keeps_its_records(tmp_path):
     campaign = Campaign(Screen(quiet=True), Runner(start=Stuck), journal, PriceLookup(None))
     with pytest.raises(RuntimeError, match="rent another box"): carry_out([request], campaign, 0.0, Collected())
     assert [r.outcome for r in journal.read()] == [UNKILLABLE, "skipped:the GPU is lost"]
+
+
+class Gone(Stuck):
+    "A child that dies at its point; a later one cannot use the GPU any more."
+
+    started = 0
+
+    def __init__(self):
+        super().__init__()
+        Gone.started += 1
+        self.number = Gone.started
+
+    def ask(self, question, *args):
+        if self.number > 1: raise UserError("--device cuda: torch cannot use a GPU; remove --device")
+        if question["do"] == "check": return super().ask(question, *args)
+        raise ChildGone("failed:SIGABRT", "ended by SIGABRT")
+
+
+def test_a_gpu_that_is_refused_after_the_start_is_a_failure_and_the_run_ends_in_order(tmp_path, monkeypatch):
+    from ready_steady_go.run import campaign as module
+
+    pushed = []
+    monkeypatch.setattr(module, "push_after_run", lambda options, path, made: pushed.append(len(made)))
+    monkeypatch.setattr(Gone, "started", 0)
+    journal = Journal(tmp_path / "j.jsonl")
+    request = Request([Spec(model="a"), Spec(model="b")], RunOptions(bs=[2, 4], out=str(journal.path), wandb="off"))
+    campaign = Campaign(Screen(quiet=True), Runner(start=Gone), journal, PriceLookup(None))
+    assert carry_out([request], campaign, 0.0, Collected()) == 1 and pushed == [4]
+    records = journal.read()
+    assert [r.outcome for r in records][:2] == ["failed:SIGABRT", "failed:refused"] and "torch cannot use a GPU" in records[1].error
+
+
+def test_a_device_that_is_refused_before_the_first_point_is_a_mistake(monkeypatch):
+    monkeypatch.setattr(Gone, "started", 1)
+    with pytest.raises(UserError, match="torch cannot use a GPU"): Runner(start=Gone).point(Spec(model="a", bs=2, n_gpus=1), {})
 
 
 class Impatient(Child):

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BENCH_COMMAND', 'FIRST_BEAT_TIMEOUT_S', 'BEAT_TIMEOUT_S', 'POLL_S', 'MAX_ANSWER_BYTES', 'NOT_INHERITED', 'HANG_UP',
-           'ENDING_SIGNALS', 'UNKILLABLE', 'PROTOCOL', 'MAX_KEPT_BYTES', 'POINT_S', 'WARMUP_S', 'bench_command',
-           'new_token', 'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone', 'rank_gone',
-           'end_process', 'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner', 'time_limits',
-           'trial_result', 'run_ladder', 'run_soak']
+           'ENDING_SIGNALS', 'UNKILLABLE', 'PROTOCOL', 'NOT_AGAIN', 'MAX_KEPT_BYTES', 'POINT_S', 'WARMUP_S',
+           'bench_command', 'new_token', 'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone',
+           'rank_gone', 'end_process', 'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner',
+           'time_limits', 'trial_result', 'run_ladder', 'run_soak']
 
 # %% ../../nbs/run/06c_supervise.ipynb #05630b73
 import ctypes
@@ -101,7 +101,7 @@ def signals_held() -> Iterator[None]:
             signal.raise_signal(number)
 
 # %% ../../nbs/run/06c_supervise.ipynb #249afb05
-UNKILLABLE, PROTOCOL = "failed:unkillable", "failed:protocol"
+UNKILLABLE, PROTOCOL, NOT_AGAIN = "failed:unkillable", "failed:protocol", "failed:refused"
 
 
 class ChildGone(Exception):
@@ -360,6 +360,7 @@ class Runner:
         self.machine: Machine | None = None
         self.usable_bytes: int | None = None  # device memory that tensors can have; None: unknown
         self.lost = False  # the device is gone, and every further point would fail
+        self.has_record = False  # of at least one point
 
     def begin(self) -> None:
         "Start the child, if there is none, and do not wait for it."
@@ -404,18 +405,19 @@ class Runner:
         on_beat: Callable[[dict], None] = lambda beat: None,
         silence_s: float = BEAT_TIMEOUT_S,  # longest silence, seconds
     ) -> Record:
-        "Return the record of a point, whatever happens."
+        "Return the record of a point, whatever happens to the child. Raise a `UserError` for a mistake in the request."
         try:
             self._use_devices(spec.n_gpus)
             if self.used_by is not None:
                 self._renew(self.used_by)
             if self.child is None:
-                self.check([])  # names the device to the new child; the spec is complete
+                self._name_device()
             question = dict(do="point", spec=asdict(spec), limits=limits)
             answer = self.child.ask(question, on_beat, silence_s)
+            self.has_record = True
             if answer.get("ambiguous"):  # near a full card: a fresh process shows if the point really does not fit
                 self.end()
-                self.check([])
+                self._name_device()
                 answer = self.child.ask(question, on_beat, FIRST_BEAT_TIMEOUT_S)
             record = record_in(answer, spec.bs)
             self.met = self.nodes.n > 1
@@ -424,6 +426,15 @@ class Runner:
         if record.outcome.startswith("failed:"):
             self.end()  # the device is in doubt: the next point gets a new process
         return record
+
+    def _name_device(self) -> None:
+        "Name the device to a new child; the spec is complete. After the first record, a refusal is the end of the child."
+        try:
+            self.check([])
+        except UserError as error:
+            if not self.has_record:
+                raise
+            raise ChildGone(NOT_AGAIN, cut_text(str(error), 300)) from None  # the device was there before
 
     def done(self, spec: Spec) -> None:
         "Note that a model has no more points. The next one gets a fresh process when it begins."
@@ -437,7 +448,7 @@ class Runner:
             return
         try:
             child.ask(dict(do="renew"))
-            self.check([])
+            self._name_device()
         except ChildGone:  # a new one is started
             self.end()
 
@@ -447,6 +458,7 @@ class Runner:
         outcome, error = "oom" if end.oom_killed and on_cpu else end.outcome, str(end)
         self.lost = outcome == UNKILLABLE or (self.machine is not None and self.machine.device == "cuda" and any_gpu_lost())
         self.end()
+        self.has_record = True
         requested = {name: limits.get(name) for name in ("n_seconds", "n_batches", "run_number", "soak")}
         return make_record(spec, self.machine, outcome=outcome, error=error, **requested)
 
