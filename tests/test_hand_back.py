@@ -357,6 +357,35 @@ def test_a_mistake_keeps_the_box(serve, monkeypatch):
     assert server.asked == [] and cancel_watchdog() is None
 
 
+def test_a_refusal_after_the_first_result_is_no_mistake(serve, monkeypatch, capsys):
+    server = serve(accepts)
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
+    def work():
+        journal_of(1)
+        raise UserError("torch cannot use a GPU")
+    more = dict(hand_back_after=3600.0, hand_back_anyway=True)
+    assert with_hand_back(options(**more), work, wait_s=0) == 1 and len(server.asked) == 1
+    assert "rsg: torch cannot use a GPU" in capsys.readouterr().err and cancel_watchdog() is not None
+
+
+class Closed:
+    "A stderr whose reader is gone."
+
+    def write(self, text): raise BrokenPipeError(32, "Broken pipe")
+    def flush(self): raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device"), KeyError("bug")], ids=repr)
+@pytest.mark.parametrize("closed", [False, True])
+def test_any_other_error_hands_the_box_back(serve, monkeypatch, capsys, error, closed):
+    server = serve(accepts)
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
+    if closed: monkeypatch.setattr(sys, "stderr", Closed())
+    def work(): raise error
+    with pytest.raises(type(error)): with_hand_back(options(), work, wait_s=0)
+    assert len(server.asked) == 1 and (closed or f"rsg: {type(error).__name__}" in capsys.readouterr().err)
+
+
 def test_a_push_that_is_proven_lets_the_box_go(serve, monkeypatch, capsys):
     from ready_steady_go.store import wandb_sync
     from ready_steady_go.store.pushed import Pushed

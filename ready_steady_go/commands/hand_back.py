@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WAIT_S', 'INTERRUPTED', 'SIGNALLED', 'check_way_out', 'tell', 'wait_and_hand_back', 'end_of_run', 'deadline_text',
-           'with_hand_back', 'dry_run', 'cancel', 'hand_back_command']
+           'size_of', 'with_hand_back', 'dry_run', 'cancel', 'hand_back_command']
 
 # %% ../../nbs/commands/08aa_hand_back.ipynb #efcaf2f7
 import os
@@ -12,12 +12,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from ..box.hand_back import Box, NotHandedBack, hand_back, rented_box, request_lines
 from ..run.watchdog import Deadline, cancel_watchdog, start_watchdog, why_kept
-from ..spec.errors import UserError
+from ..spec.errors import UserError, one_line
 from ..spec.foreign import clean_text
 from ..spec.options import RunOptions
 from ..store.wandb_client import has_key
@@ -36,8 +37,9 @@ INTERRUPTED = 130
 
 
 def tell(text: str) -> None:
-    "Print a line on stderr."
-    print(clean_text(f"rsg: {text}"), file=sys.stderr, flush=True)
+    "Print a line on stderr. A reader that is gone must not keep the box."
+    with suppress(OSError):
+        print(clean_text(f"rsg: {text}"), file=sys.stderr, flush=True)
 
 
 def wait_and_hand_back(
@@ -84,6 +86,11 @@ def deadline_text(deadline: Deadline) -> str:
     return f"hand-back: at {at:%H:%M:%S %Z} the box is destroyed, {condition}; rsg hand-back --cancel stops that"
 
 
+def size_of(journal: str) -> int:  # bytes
+    "Return the size of a journal, 0 if there is none."
+    return os.path.getsize(journal) if os.path.isfile(journal) else 0
+
+# %% ../../nbs/commands/08aa_hand_back.ipynb #da11b95c
 def with_hand_back(
     options: RunOptions,
     work: Callable[[], int],  # the run; returns its exit code
@@ -96,15 +103,21 @@ def with_hand_back(
     check_way_out(options)
     if options.hand_back_after:
         tell(deadline_text(start_watchdog(options.hand_back_after, options.out, options.hand_back_anyway)))
+    before = size_of(options.out)
     try:
         code = work()
-    except UserError:  # nothing was measured: the deadline of a mistake would surprise
-        if options.hand_back_after:
-            cancel_watchdog()
-        raise
-    except RuntimeError as error:  # such as a lost GPU: a reason more to hand it back
-        tell(str(error))
+    except (UserError, RuntimeError) as error:
+        if isinstance(error, UserError) and size_of(options.out) == before:  # nothing was measured: a deadline would surprise
+            if options.hand_back_after:
+                cancel_watchdog()
+            raise
+        tell(str(error))  # such as a lost GPU: a reason more to hand it back
         code = 1
+    except Exception as error:  # a full disk, a closed pipe, or a bug
+        tell(one_line(error))
+        if options.hand_back:
+            end_of_run(box, options, 1, wait_s)
+        raise
     return end_of_run(box, options, code, wait_s) if options.hand_back else code
 
 # %% ../../nbs/commands/08aa_hand_back.ipynb #75bc0d45
