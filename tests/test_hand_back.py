@@ -158,7 +158,7 @@ def test_a_pause_is_bounded(serve, wished, waited):
     assert pauses == [waited] * 2 and "429 (Too Many Requests)" in found
 
 
-@pytest.mark.parametrize("code", [500, 502, 503])
+@pytest.mark.parametrize("code", [500, 502, 503, 509, 520, 524, 530])
 def test_a_broken_provider_is_asked_again_and_never_only_stopped(serve, code):
     server = serve(lambda on: on.say(code=code))
     found, pauses = back(vast(server), tries=4)
@@ -533,3 +533,27 @@ def test_a_refused_watchdog_tries_again(serve, monkeypatch):
     watchdog.watch(0, "t", "none.jsonl", True, sleep, said.append)
     assert pauses == [watchdog.AGAIN_S] * 3 and len(server.asked) == 3
     assert [text.split(":")[0] for text in said] == ["not handed back"] * 3 + ["cancelled, or replaced by another deadline"]
+
+
+def test_a_full_disk_does_not_end_the_watchdog(serve, monkeypatch):
+    from ready_steady_go.run import watchdog
+
+    server, asked = serve(accepts), []
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
+    watchdog.write_deadline(deadline_file(), watchdog.Deadline("t", "2026-01-01T00:00:00Z", "none.jsonl", False))
+    def only_here(journal):
+        asked.append(journal)
+        if len(asked) == 1: raise OSError(5, "Input/output error")
+        return []
+    monkeypatch.setattr(watchdog, "only_here", only_here)
+    pauses = []
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2: cancel_watchdog()
+    with open("/dev/full", "w") as full:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", full)
+            watchdog.watch(0, "t", "none.jsonl", False, sleep)
+        try: full.close()
+        except OSError: pass
+    assert pauses == [watchdog.AGAIN_S, watchdog.ACCEPTED_S] and len(server.asked) == 1

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TERMINATE', 'WAYS', 'CONSOLES', 'DMI', 'OTHER_CONSOLES', 'VARIABLES_OF_OTHERS', 'TIMEOUT_S', 'LONGEST_PAUSE_S',
-           'BUSY', 'TRIES', 'Way', 'unknown_box', 'Box', 'rented_box', 'request_lines', 'NotHandedBack', 'refusal',
-           'pause_s', 'send', 'send_patiently', 'hand_back']
+           'TRIES', 'Way', 'unknown_box', 'Box', 'rented_box', 'request_lines', 'NotHandedBack', 'refusal', 'pause_s',
+           'send', 'send_patiently', 'hand_back']
 
 # %% ../../nbs/box/03f_hand_back.ipynb #8a4843da
 import json
@@ -158,7 +158,6 @@ def refusal(body: bytes) -> str | None:
 # %% ../../nbs/box/03f_hand_back.ipynb #e905711a
 TIMEOUT_S = 10.0  # for one request
 LONGEST_PAUSE_S = 60.0
-BUSY = (HTTPStatus.TOO_MANY_REQUESTS, *(status for status in HTTPStatus if status >= 500))
 
 
 def pause_s(error: Exception) -> float | None:
@@ -166,7 +165,7 @@ def pause_s(error: Exception) -> float | None:
     code, headers = getattr(error, "code", None), getattr(error, "headers", None)
     if code is None:
         return 2.0  # not reached, or no answer in time
-    if code not in BUSY:
+    if code != HTTPStatus.TOO_MANY_REQUESTS and code < 500:  # 520 to 530 are those of a proxy in front of the provider
         return None
     wished = str(headers.get("Retry-After") or "") if headers else ""
     return min(LONGEST_PAUSE_S, float(wished)) if wished.isdecimal() else 5.0

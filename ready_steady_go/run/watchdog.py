@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,8 +83,9 @@ TRIES_OF_A_DAY = 1440
 
 
 def log_line(text: str) -> None:
-    "Print a line with its time."
-    print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}", flush=True)
+    "Print a line with its time. A full disk must not end the watchdog."
+    with suppress(OSError):
+        print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}", flush=True)
 
 
 def try_once(journal: str, anyway: bool, say: Callable[[str], None]) -> float:  # seconds until the next try
@@ -118,7 +120,10 @@ def watch(
             sleep(min(left_s, AGAIN_S))  # short, so that a cancelled watchdog ends soon
         else:
             tries += 1
-            sleep(try_once(journal, anyway, say))
+            pause_s = AGAIN_S
+            with suppress(OSError):  # such as a journal that cannot be read now
+                pause_s = try_once(journal, anyway, say)
+            sleep(pause_s)
 
 # %% ../../nbs/run/06o_watchdog.ipynb #f59848be
 def time_after(seconds: float) -> str:
