@@ -550,7 +550,7 @@ def test_a_full_disk_does_not_end_the_watchdog(serve, monkeypatch):
     def sleep(seconds):
         pauses.append(seconds)
         if len(pauses) == 2: cancel_watchdog()
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", full)
             watchdog.watch(0, "t", "none.jsonl", False, sleep)

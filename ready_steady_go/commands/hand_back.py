@@ -32,8 +32,7 @@ def check_way_out(options: RunOptions) -> None:
         raise UserError(f"{name}: the results would be lost with the box; add --wire, --project with a W&B key, or --hand-back-anyway")
 
 # %% ../../nbs/commands/08aa_hand_back.ipynb #adc8b259
-WAIT_S = 10.0
-INTERRUPTED = 130
+WAIT_S, INTERRUPTED = 10.0, 130  # seconds, exit code
 
 
 def tell(text: str) -> None:
