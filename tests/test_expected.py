@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from ready_steady_go.box.expected import parse_expected, unexpected
+from ready_steady_go.box.expected import is_gpu, parse_expected, unexpected
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.box.price import Price
 from ready_steady_go.commands.doctor import Sources, doctor_command
+from ready_steady_go.commands.fleet_plan import GPU_TYPES
 from ready_steady_go.run.campaign import Campaign
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.spec.errors import UserError
@@ -67,3 +68,41 @@ def test_a_wrong_rule_names_the_option(text):
 def test_an_unknown_price_is_no_finding():
     assert unexpected(parse_expected("price<=0.1"), "x", GIB, None) == []
     assert unexpected(parse_expected("mem>=1GB"), "x", None, None)[0]["code"] == "wrong_gpu"
+
+
+NVML_NAMES = dict(
+    rtx3060="NVIDIA GeForce RTX 3060", rtx3090="NVIDIA GeForce RTX 3090", rtx4090="NVIDIA GeForce RTX 4090",
+    rtx5090="NVIDIA GeForce RTX 5090", rtxa6000="NVIDIA RTX A6000", a40="NVIDIA A40", l4="NVIDIA L4", l40s="NVIDIA L40S",
+    a100="NVIDIA A100-SXM4-80GB", h100="NVIDIA H100 80GB HBM3",
+)  # fmt: skip
+
+
+def test_each_gpu_type_of_a_fleet_is_only_its_own_gpu():
+    assert {*NVML_NAMES} == {*GPU_TYPES}
+    assert [(a, b) for a in NVML_NAMES for b in NVML_NAMES if is_gpu(a, NVML_NAMES[b]) != (a == b)] == []
+
+
+MAX_Q = "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition"
+NAMES = [
+    ("rtx4070tisuper", "NVIDIA GeForce RTX 4070 Ti SUPER", True),
+    ("rtx4070ti", "NVIDIA GeForce RTX 4070 Ti SUPER", False),
+    ("rtxpro6000", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", True),
+    ("rtxpro6000", MAX_Q, False),
+    ("RTX PRO 6000 Blackwell Max-Q", MAX_Q, True),
+    ("h100", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", False),
+    ("H100 80GB HBM3 MIG 1g.10gb", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", True),
+    ("rtx6000", "Quadro RTX 6000 with Max-Q Design", False),
+    ("rtx6000", "Quadro RTX 6000", True),
+    ("rtxa600", "NVIDIA RTX A6000", False),
+    ("a10", "NVIDIA RTX A1000", False),
+]
+
+
+@pytest.mark.parametrize("wanted, found, same", NAMES)
+def test_a_name_is_compared_without_its_spaces(wanted, found, same):
+    assert is_gpu(wanted, found) == same
+
+
+def test_a_second_gpu_name_is_a_mistake():
+    words = "^--expect h100: a box has one GPU name, and rtx4090 is another; remove one of the two$"
+    with pytest.raises(UserError, match=words): parse_expected("rtx4090,h100")
