@@ -277,7 +277,7 @@ def test_ctrl_c_keeps_the_box(serve):
 MODEL = ("--model", "test_resnet", "--bs", "2", "--n-batches", "2", "--device", "cpu")
 
 
-def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_path):
+def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_path, monkeypatch):
     seen = []
     def answer(on):
         for process in Path("/proc").glob("[0-9]*"):
@@ -291,6 +291,7 @@ def test_a_run_hands_the_box_back_and_no_file_or_process_has_the_key(serve, tmp_
     assert run.returncode == 0, err
     assert [a[:2] for a in server.asked if a[0] != "GET"] == [("DELETE", "/instances/883/")]
     assert "slept 10.0" in out and "vast.ai accepted, box 883 of vast.ai is destroyed" in err
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
     assert "rsg hand-back --cancel stops that" in err and cancel_watchdog() is not None
     files = [p.read_text(errors="replace") for p in tmp_path.rglob("*") if p.is_file()]
     assert len(files) >= 2 and not [text for text in (out, err, *files, *seen) if KEY in text]
@@ -465,7 +466,7 @@ def parent():
         process.wait()
         return began
     yield start
-    cancel_watchdog()  # those that still wait end when they wake
+    for path in deadline_file().parent.glob("hand-back*.json"): path.unlink()  # those that still wait end when they wake
 
 
 def watchdogs():
@@ -485,8 +486,7 @@ def no_watchdog_is_left(no_box):
 
 def log():
     "Return what the watchdogs wrote."
-    path = deadline_file().with_suffix(".log")
-    return path.read_text() if path.exists() else ""
+    return "".join(path.read_text() for path in deadline_file().parent.glob("hand-back*.log"))
 
 
 def test_the_watchdog_fires_on_time_after_its_parent_was_killed(serve, parent, tmp_path):
@@ -498,7 +498,8 @@ def test_the_watchdog_fires_on_time_after_its_parent_was_killed(serve, parent, t
     until(lambda: server.times)
     assert server.times[0] - began >= 2.5  # the watchdog began before the parent told of it; a busy machine may be late
     until(lambda: "the provider accepted: the box is destroyed" in log())
-    assert KEY not in log() + deadline_file().read_text()
+    (path,) = deadline_file().parent.glob("hand-back*.json")
+    assert path.name == "hand-back-vast.ai-883.json" and KEY not in log() + path.read_text()
 
 
 def test_the_watchdog_waits_for_results(serve, parent):
@@ -557,3 +558,33 @@ def test_a_full_disk_does_not_end_the_watchdog(serve, monkeypatch):
         try: full.close()
         except OSError: pass
     assert pauses == [watchdog.AGAIN_S, watchdog.ACCEPTED_S] and len(server.asked) == 1
+
+
+def test_two_boxes_with_one_cache_folder_have_two_deadlines(serve, monkeypatch):
+    server, names = serve(accepts), []
+    for env in (vast(server), vast(server) | dict(CONTAINER_ID="884"), vast(server) | dict(CONTAINER_ID="../8?84")):
+        for name, value in env.items(): monkeypatch.setenv(name, value)
+        start_watchdog(600, "none.jsonl", True)
+        names.append(deadline_file().name)
+    assert names == ["hand-back-vast.ai-883.json", "hand-back-vast.ai-884.json", "hand-back-vast.ai-.._8_84.json"]
+    monkeypatch.setenv("CONTAINER_ID", "884")
+    assert hand_back_command("none.jsonl", cancelled=True) == 0
+    assert [p.name for p in deadline_file().parent.glob("*.json")].count("hand-back-vast.ai-884.json") == 0
+    monkeypatch.setenv("CONTAINER_ID", "883")
+    assert cancel_watchdog() is not None
+
+
+def test_a_user_without_a_home_has_a_folder_of_its_own(monkeypatch, tmp_path):
+    from ready_steady_go.box import kept
+
+    def no_home(): raise RuntimeError("Could not determine home directory.")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.Path, "home", no_home)
+        patch.setattr(kept.tempfile, "gettempdir", lambda: str(tmp_path))
+        folder = deadline_file().parent.parent
+        assert folder.parent == tmp_path and folder.stat().st_mode & 0o777 == 0o700
+        folder.chmod(0o777)
+        assert not deadline_file().is_relative_to(tmp_path)
+        with pytest.raises(UserError, match="cannot be written .*set XDG_CACHE_HOME"): start_watchdog(600, "none.jsonl", True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -9,6 +9,7 @@ __all__ = ['AGAIN_S', 'ACCEPTED_S', 'TRIES_OF_A_DAY', 'deadline_file', 'Deadline
 # %% ../../nbs/run/06o_watchdog.ipynb #289e9072
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -22,13 +23,17 @@ from typing import Any
 
 from ..box.hand_back import NotHandedBack, hand_back, rented_box
 from ..box.kept import kept_file
+from ..box.price import box_variables, provider_of
 from ..spec.errors import UserError
 from ..store.outside import only_here
 
 # %% ../../nbs/run/06o_watchdog.ipynb #29ebe798
 def deadline_file() -> Path:
     "Return the file of this box's deadline. Its log has the same name."
-    return kept_file("hand-back.json")
+    variables = box_variables(os.environ)
+    provider = provider_of(variables)
+    box = [provider.name, variables[provider.id_in]] if provider else []  # boxes may share the folder
+    return kept_file("-".join(["hand-back", *(re.sub(r"[^A-Za-z0-9.]+", "_", word)[:60] for word in box)]) + ".json")
 
 
 @dataclass(frozen=True)
@@ -111,9 +116,9 @@ def watch(
     say: Callable[[str], None] = log_line,
 ) -> None:
     "Wait for the deadline, then hand the box back, until it is gone or the deadline is replaced."
-    ends, tries = time.monotonic() + seconds, 0
+    path, ends, tries = deadline_file(), time.monotonic() + seconds, 0
     while tries < TRIES_OF_A_DAY:
-        deadline = read_deadline(deadline_file())
+        deadline = read_deadline(path)
         if deadline is None or deadline.token != token:
             return say("cancelled, or replaced by another deadline")
         if (left_s := ends - time.monotonic()) > 0:
