@@ -107,7 +107,9 @@ def with_price(
     "Return the record with its price; unchanged if the price is unknown."
     if price.usd_per_hour is None:
         return record
-    gpus = max(record.n_gpus // (record.n_nodes or 1), int(price.more.get("num_gpus") or 1))  # of this machine; others cost the same
+    on_cuda = str(record.device).startswith("cuda")
+    in_box = int(price.more.get("num_gpus") or on_cuda and record.gpus or 1)
+    gpus = max(record.n_gpus // (record.n_nodes or 1), in_box)  # of this machine; others cost the same
     cost = usd_per_msample(price.usd_per_hour * record.n_gpus / gpus, record.throughput) if record.ok else None
     return replace(record, usd_per_hour=price.usd_per_hour, usd_from=price.source, usd_time=price.time, usd_kind=price.price_kind,
                    usd_gpus=gpus, usd_per_msample=cost)  # fmt: skip
