@@ -15,10 +15,11 @@ from ready_steady_go.commands import cli
 from ready_steady_go.commands.suite import request_of, run_suite
 from ready_steady_go.run.request import REFUSED
 from ready_steady_go.run.screen import TABLE_WIDTH, Screen
-from ready_steady_go.run.suite_file import chosen_runs, load_suite, parse_suite, shipped_suites
-from ready_steady_go.run.suite_table import suite_grids, suite_table
+from ready_steady_go.run.suite_file import EXTRA_COLUMNS, chosen_runs, load_suite, parse_suite, shipped_suites
+from ready_steady_go.run.suite_table import run_label, suite_grids, suite_table
 from ready_steady_go.run.supervise import Runner
 from ready_steady_go.spec.errors import UserError
+from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import from_line, make_record
 from ready_steady_go.timing.measure import Measurement
@@ -249,6 +250,19 @@ def test_epochs_are_computed_from_the_throughput():
     assert row[0].startswith("model in fp16 ") and row[1].split()[0] == "distilbert-base-cased" and float(row[1].split()[3]) == 16
     assert float(row[1].split()[4]) == pytest.approx(3 * 3125 / 16, abs=1)
     assert row[-1].startswith("3 epochs of 3,125 steps: computed")
+
+
+def test_a_step_has_the_samples_of_all_gpus_and_accumulated_batches():
+    s = parse_suite("show = ['it/s', 'epochs']\nepochs = 3\nsteps-per-epoch = 100\n[[run]]\nmodel = 'a'", "my", "my.toml")
+    r = replace(make_record(Spec(model="a", bs=8, grad_accum=4, n_gpus=2), TOY), throughput=640.0)
+    assert EXTRA_COLUMNS["it/s"].value(r, s)[0] == 10 and EXTRA_COLUMNS["epochs"].value(r, s)[0] == 30
+    assert EXTRA_COLUMNS["it/s"].value(replace(r, grad_accum=None, n_gpus=None), s)[0] == 80
+
+
+def test_an_option_that_is_off_is_kept_and_named():
+    s = parse_suite("[[run]]\nmodel = 'resnet50'\nfused = [false, true]", "my", "my.toml")
+    assert [r.options["fused"] for r in s.runs] == [False, True]
+    assert [run_label(r, ["fused"]) for r in s.runs] == ["not fused", "fused"]
 
 
 SHIPPED = {

@@ -38,8 +38,8 @@ def option_cell(
 ) -> str:
     "Return an option of a run as it is in the table; empty if the run does not set it."
     value = run.options.get(name)
-    if value is None or value is True:
-        return name if value else ""
+    if value is None or isinstance(value, bool):
+        return "" if value is None else name if value else f"not {name}"
     if not alone and name in SHORT_OPTIONS:
         return value if value == "all" else SHORT_OPTIONS[name].format(value)
     return value if alone or RUN_OPTIONS[name].kind is str else f"{name} {value}"

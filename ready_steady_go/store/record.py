@@ -242,7 +242,9 @@ def _measured_fields(spec: Spec, m: Measurement | None) -> dict[str, Any]:
 
 # %% ../../nbs/store/05_record.ipynb #e192ff59
 # Options that are younger than the first journals: their defaults are not in a key, so that older keys stay the same.
-NOT_IN_KEY = dict(torchscript=False, cuda_graph=False, grad_accum=1, checkpointing=False, half_weights=False)
+NOT_IN_KEY = dict(
+    torchscript=False, cuda_graph=False, grad_accum=1, checkpointing=False, half_weights=False, no_cudnn=False, carry_state=False
+)  # fmt: skip
 NOT_A_SETTING = ("bs", "seed", "changed")
 
 
