@@ -1,15 +1,19 @@
 "Lines of a journal stay whole with several writers, after a crash and on a full disk."
 
+import errno
+import fcntl
 import multiprocessing
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from ready_steady_go.spec.spec import Spec
-from ready_steady_go.store.journal import Journal
+from ready_steady_go.store.journal import CannotWrite, Journal
 from ready_steady_go.store.record import make_record, to_line
+from ready_steady_go.store.trainings import TrainingLog
 
 
 def write(path, writer):
@@ -43,6 +47,34 @@ def test_a_newer_journal_is_refused_and_untouched(tmp_path):
     done = subprocess.run([sys.executable, "-m", "ready_steady_go", "--model", "a"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, path.read_text()) == (2, newer)
     assert "schema 99" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("log", [Journal, TrainingLog])
+def test_a_check_keeps_a_link_to_a_file_that_does_not_exist_yet(log, tmp_path):
+    link, target = tmp_path / "link.jsonl", tmp_path / "disk.jsonl"
+    link.symlink_to(target)
+    log(link).check()
+    assert link.is_symlink() and not target.exists()
+
+
+@pytest.mark.parametrize("log", [Journal, TrainingLog])
+def test_a_check_fails_where_locks_are_not_supported(log, tmp_path, monkeypatch):
+    def refuse(*args): raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(CannotWrite, match="cannot lock a file .No locks available.; use --out"): log(tmp_path / "x.jsonl").check()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("log", [Journal, TrainingLog])
+def test_a_check_passes_while_another_rsg_removes_the_new_file_or_writes(log, tmp_path, monkeypatch):
+    path, unlink = tmp_path / "x.jsonl", Path.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda file, **more: (unlink(file), unlink(file, **more)))
+        log(path).check()
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        log(path).check()
 
 
 @pytest.mark.parametrize("typed,code", [(True, 2), (False, 1)])

@@ -20,7 +20,7 @@ from .. import __version__
 from ..spec.checks import LARGEST, RowChecker, WrongField, field_rules
 from ..spec.errors import UserError
 from ..spec.foreign import bounded_lines, clean_text, open_plain
-from .journal import BYTE_ORDER_MARK, DEFAULT_JOURNAL, CannotWrite, append_lines, name_left_out
+from .journal import BYTE_ORDER_MARK, DEFAULT_JOURNAL, append_lines, cannot_write, name_left_out, try_to_append
 
 # %% ../../nbs/store/05i_trainings.ipynb #66b98851
 TRAININGS_SCHEMA = 1
@@ -93,7 +93,7 @@ def training_of(line: str) -> Training:
     if not isinstance(row, dict) or "trainings" not in row:
         raise ValueError("not a training")
     if type(row["trainings"]) is int and TRAININGS_SCHEMA < row["trainings"] < LARGEST:
-        raise UserError(f"a training has schema {row['trainings']}; run pip install --upgrade ready_steady_go")
+        raise UserError(f"a training has schema {row['trainings']}; run pip install --upgrade rsg-bench")
     values: dict[str, Any] = {f.name: row.get(f.name) for f in fields(Training)}
     TRAINING_CHECKER.check(tuple(values.values()))
     cleaned: dict[str, Any] = {name: clean_text(value) if isinstance(value, str) else value for name, value in values.items()}
@@ -145,17 +145,12 @@ class TrainingLog:
     def check(self) -> None:
         "Raise a `UserError` if the file is something else, or cannot be appended to. Leave no trace."
         try:
-            new = not self.path.exists()
             self.read()
-            with self.path.open("ab"):
-                pass
-            if new:
-                self.path.unlink()
+            try_to_append(self.path)
         except UserError as error:
             raise UserError(f"--out {error}") from error
         except OSError as error:
-            text = f"--out {self.path}: cannot write there ({error.strerror}); name a file in a folder that can be written to"
-            raise CannotWrite(text) from error
+            raise cannot_write(self.path, error) from error
 
     def append(self, training: Training) -> None:
         "Add a training; it is on disk when this returns. Raise an `OSError` if it cannot be; then the file is as it was."
