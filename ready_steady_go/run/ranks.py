@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ..box.cards import mixed_finding
 from ..box.links import links_text, read_links
 from ..box.machine import cpu_cores
 from ..box.process import lines_while_open, reply_to
@@ -285,7 +286,8 @@ class RankBench(Bench):
         with Sampler(self.gpu) as sampler:
             m = measure(step, samples, clock, progress=progress, soak=soak, during=region, skipped=skipped, **lengths, **limits)
         self.cards = self.ranks.gather(self._card(sampler))
-        found = (found or compile_findings(region.compiled)) + region.findings()
+        mixed = mixed_finding(self.ranks.gather(self.machine.device_name))
+        found = (found or compile_findings(region.compiled)) + region.findings() + ([mixed] if mixed else [])
         fields = combined_fields(self.ranks.gather(fields | region.fields(m)), samples)
         return m, fields | self._shared_fields(samples), unique_findings(self.ranks.gather(found))
 
