@@ -85,6 +85,41 @@ def test_an_interrupted_search_is_resumed(journal, stop_after):
     assert go(journal) == []
 
 
+def bests(journal): return [r for r in journal.read() if r.search == "confirm"]
+
+
+def test_a_limited_search_does_not_limit_a_later_one(journal):
+    go(journal, search_until=32)
+    assert max(r.bs for r in journal.read()) <= 32 and bests(journal)
+    assert go(journal, search_until=32) == []
+    go(journal)
+    assert bests(journal)[-1].bs > 80
+    assert go(journal) == [] and go(journal, search_until=32) == []
+
+
+def test_a_limited_search_ignores_larger_results(journal):
+    go(journal)
+    n = len(journal.read())
+    go(journal, search_until=64)
+    new = journal.read()[n:]
+    assert all(r.bs <= 64 for r in new) and [r for r in new if r.search == "confirm"]
+    assert go(journal) == [] and go(journal, search_until=64) == []
+
+
+def test_a_race_of_tune_ends_no_search(journal):
+    spec = Spec(model="a", precision="fp16", bs=8, family="timm", size=224)
+    measured = Measurement(bs=8, windows=[(10, 0.1)] * 12)
+    journal.append(make_record(spec, TOY, measured, search="confirm", tune_id="x", run_number=1))
+    go(journal)
+    assert bests(journal)[-1].bs > 80
+
+
+def test_a_short_trial_does_not_answer_a_list(journal):
+    go(journal)
+    short = next(r.bs for r in journal.read() if r.search == "probe" and r.ok)
+    assert go(journal, [short]) == [short] and go(journal, [short]) == []
+
+
 def test_fresh_measures_again(journal):
     assert go(journal, [8, 16]) == go(journal, [8, 16], fresh=True) == [8, 16]
 

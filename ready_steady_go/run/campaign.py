@@ -66,8 +66,8 @@ def already_measured(
     machine: Machine,
     limits: dict,  # n_seconds, n_batches, run_number
 ) -> list[Record]:
-    "Return the records of this spec that need not be made again."
-    return [r for r in _final_records(records, spec, machine, limits) if r.search not in BESIDE_LADDER]
+    "Return the records of this spec that need not be made again. Those of a race of `rsg tune` belong to no search."
+    return [r for r in _final_records(records, spec, machine, limits) if r.search not in BESIDE_LADDER and r.tune_id is None]
 
 
 def earlier_runs(records: list[Record], spec: Spec, machine: Machine, limits: dict) -> list[Record]:
@@ -311,14 +311,17 @@ class Ladder:
 def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
     "Return a ladder that resumes where the journal ends."
     options, machine = options_for(request.options, spec), campaign.runner.machine
-    known = [] if options.fresh else already_measured(campaign.journal.read(), spec, machine, request.limits)
-    rows = [r for r in known if options.bs is None or r.bs in options.bs]
-    if not options.fresh and tries_channels_last(request, spec, machine):
-        rows += layout_trials(campaign.journal.read(), spec, machine, request.limits)
-    if options.repeat and not options.fresh:
-        runs = earlier_runs(campaign.journal.read(), spec, machine, request.limits)
-        rows += [r for r in runs if options.bs is None or r.bs in options.bs]
-    return Ladder(request, spec, new_search(options, machine, known, campaign.runner.usable_bytes), rows)
+    journal = [] if options.fresh else campaign.journal.read()
+    if options.search_until is not None:
+        journal = [r for r in journal if r.bs is None or r.bs <= options.search_until]
+    known = already_measured(journal, spec, machine, request.limits)
+    rows = known if options.bs is None else [r for r in known if r.bs in options.bs and not (r.ok and r.search in BRIEF)]
+    if tries_channels_last(request, spec, machine):
+        rows = rows + layout_trials(journal, spec, machine, request.limits)
+    if options.repeat:
+        runs = earlier_runs(journal, spec, machine, request.limits)
+        rows = rows + [r for r in runs if options.bs is None or r.bs in options.bs]
+    return Ladder(request, spec, new_search(options, machine, known, campaign.runner.usable_bytes), [*rows])
 
 # %% ../../nbs/run/06g_campaign.ipynb #5b77d376
 MIN_TRIAL_S = 10.0  # beside the time until the first timed step

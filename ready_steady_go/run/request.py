@@ -5,9 +5,12 @@
 # %% auto #0
 __all__ = ['SEARCH_BUDGET_S', 'RUN_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'FILLED_SHARE', 'USABLE_MEMORY', 'is_typed',
            'read_fields', 'nodes_conflict', 'shared_fields', 'request_conflict', 'beside_search_s', 'budget_seconds',
-           'Request', 'as_option', 'call_options', 'usable_memory', 'new_search', 'options_for', 'check_global_bs']
+           'Request', 'as_option', 'call_options', 'settled_until', 'usable_memory', 'new_search', 'options_for',
+           'check_global_bs']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
+import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -15,13 +18,13 @@ from typing import Any
 
 from ..box.expected import parse_expected
 from ..box.machine import Machine
-from .search import FixedSizes, Search
+from .search import FOUND, FixedSizes, Search
 from .supervise import trial_result
 from ..spec.errors import UserError, did_you_mean
 from ..spec.options import PRECISIONS, RunOptions, SpecFields, option_name, options_of, read_value
 from ..spec.parse import ALL_GPUS, parse_seq_len
 from ..spec.spec import Spec
-from ..store.record import Record
+from ..store.record import BRIEF, Record
 from ..store.wandb_names import with_variables
 
 # %% ../../nbs/run/06e_request.ipynb #dfb4416b
@@ -176,6 +179,23 @@ def call_options(
         raise UserError(f"{option_name(other)}: {call} has no such option{did_you_mean(other, known) or '; remove it'}")
     return typed
 
+# %% ../../nbs/run/06e_request.ipynb #be04bf19
+_FOUND = re.compile(FOUND.format("[0-9]+", "(?: up to ([0-9]+))?"))
+
+
+def settled_until(
+    known: list[Record],  # of one search, oldest first
+) -> float:  # 0: none has; infinite: one without a limit has
+    "Return the largest limit under which an earlier run has found the best batch size."
+    limits, confirmed = [0.0], False
+    for r in known:
+        confirmed |= r.search == "confirm"
+        found = _FOUND.fullmatch(r.search_stopped or "")
+        if found or r.search_stopped and confirmed:
+            limits.append(float(found[1]) if found and found[1] else math.inf)
+            confirmed = False
+    return math.inf if confirmed else max(limits)
+
 # %% ../../nbs/run/06e_request.ipynb #8d4cc64d
 FIRST_BS, FIRST_BS_CPU = 8, 2  # where a search begins
 FILLED_SHARE = 0.97  # of the usable memory: the allocator loses the rest to gaps
@@ -200,12 +220,13 @@ def new_search(
     "Return the search that chooses the batch sizes of one model."
     too_large = min((r.bs for r in known if r.outcome == "oom"), default=None)
     if options.bs is not None:
-        done = {r.bs for r in known}
+        done = {r.bs for r in known if not (r.ok and r.search in BRIEF)}
         return FixedSizes([bs for bs in options.bs if bs not in done], closed_above=too_large)
     first = FIRST_BS_CPU if machine.device == "cpu" else FIRST_BS
     tried = [trial_result(r, r.warmup_s or 0.0) for r in known]
     room = usable_memory(machine, usable_bytes)
-    return Search(min(first, options.search_until or FIRST_BS), room, options.search_until, too_large, tried)
+    settled = settled_until(known) >= (options.search_until or math.inf)
+    return Search(min(first, options.search_until or FIRST_BS), room, options.search_until, too_large, tried, settled)
 
 # %% ../../nbs/run/06e_request.ipynb #a431275e
 def options_for(options: RunOptions, spec: Spec) -> RunOptions:

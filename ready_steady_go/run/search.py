@@ -6,8 +6,8 @@
 __all__ = ['WIDE_SHARE', 'WIDE_FACTOR', 'CLIFF', 'PRIOR_ROUGHNESS', 'PRIOR_WEIGHT', 'PEAK_MEAN', 'PEAK_SD', 'MEMORY_SD',
            'EXTRAPOLATION_SD', 'NONLINEAR_SHARE', 'CACHED_ABOVE', 'CACHED', 'MAX_GROWTH', 'MAX_GROWTH_UNKNOWN',
            'WARMUP', 'SHORT_TRIAL_S', 'CONFIRM_S', 'OOM_COST_S', 'REPEATED_OOM', 'MIN_GAIN_PER_TRIAL', 'MIN_GAIN_PER_S',
-           'PATIENCE_S', 'IMPATIENCE', 'MAX_BS', 'MAX_STEP_S', 'MAX_LEAP_S', 'MAX_CONFIRMS', 'FULL_GAIN', 'MIN_LEAD',
-           'TIME_MARGIN', 'Trial', 'TrialResult', 'FixedSizes', 'fit_step_time', 'expected_improvement',
+           'PATIENCE_S', 'IMPATIENCE', 'MAX_BS', 'MAX_STEP_S', 'MAX_LEAP_S', 'MAX_CONFIRMS', 'FOUND', 'FULL_GAIN',
+           'MIN_LEAD', 'TIME_MARGIN', 'Trial', 'TrialResult', 'FixedSizes', 'fit_step_time', 'expected_improvement',
            'expected_gain', 'is_cliff', 'roughness', 'peak_height', 'ThroughputModel', 'gain_at', 'bytes_per_sample',
            'fit_probability', 'size_step', 'round_down', 'sizes_between', 'sizes_above', 'trial_seconds',
            'price_of_second', 'TrialHistory', 'Forecast', 'Search']
@@ -430,6 +430,7 @@ MAX_BS = 2**20
 MAX_STEP_S = 10.0  # measuring longer steps takes minutes, and few people train with them
 MAX_LEAP_S = 15.0  # a short trial may take so much longer than all before it together
 MAX_CONFIRMS = 3
+FOUND = "{} was measured again, and no other{} is worth the time"  # why a search ended: its best, and ` up to 64` where that was the limit
 FULL_GAIN = 0.001  # assumed gain of a size that nearly fills the memory, as a share of the best throughput
 MIN_LEAD = 0.003  # of another size over the confirmed ones: less is within the noise of a short trial
 TIME_MARGIN = 1.2  # a trial may take this many times longer than expected
@@ -447,10 +448,12 @@ class Search:
         until: int | None = None,  # the largest batch size to try
         closed_above: int | None = None,  # the smallest that did not fit in an earlier run
         known: Sequence[TrialResult] = (),  # results of an earlier run of the same command
+        settled: bool = False,  # an earlier run with the same limit, or with a larger one, has found the best
     ):
         self.until, self.capacity = min(until or MAX_BS, MAX_BS), capacity
         self.start = max(1, min(start, self.until, (closed_above or MAX_BS + 1) - 1))
         self.history, self.why = TrialHistory(list(known), closed_above or math.inf), ""
+        self.settled, self.earlier = settled, self.history.confirmations
 
     @property
     def best(self) -> int | None:
@@ -461,6 +464,11 @@ class Search:
     def closed(self) -> float:
         "The smallest batch size that did not fit."
         return self.history.closed
+
+    @property
+    def confirmations(self) -> int:
+        "The number of trials of this run that measured the best once more."
+        return self.history.confirmations - self.earlier
 
     def tell(self, result: TrialResult) -> None:
         "Take the result of a trial."
@@ -497,7 +505,7 @@ class Search:
 
     def _better(self, left_s: float) -> Trial | None:
         "Return a short trial that is worth its cost, if there is one."
-        if self.history.failing or self.history.confirmations:
+        if self.history.failing or self.settled or self.confirmations:
             return None
         forecast = Forecast(self.history, self.capacity)
         longest_s = min(left_s / TIME_MARGIN, self.history.spent_s + MAX_LEAP_S)
@@ -533,8 +541,8 @@ class Search:
         bs, speed = max(points, key=lambda point: point[1])
         cost_s, step_s = forecast.cost_s(bs, CONFIRM_S), forecast.step_s(bs)
         lead = speed / max(confirmed.values()) - 1 if confirmed else 1.0
-        if lead <= max(MIN_LEAD, MIN_GAIN_PER_S * cost_s) or self.history.confirmations >= MAX_CONFIRMS:
-            done = f"{self.best} was measured again, and no other is worth the time"
+        if lead <= max(MIN_LEAD, MIN_GAIN_PER_S * cost_s) or self.confirmations >= MAX_CONFIRMS:
+            done = FOUND.format(self.best, f" up to {self.until}" if self.until < MAX_BS else "")
             self.why = "too many failed" if self.history.failing else done
         elif len(points) == 1 and step_s > MAX_STEP_S:
             self.why = f"a step takes {step_s:.0f} s, larger ones are not tried"
