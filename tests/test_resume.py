@@ -120,6 +120,20 @@ def test_a_short_trial_does_not_answer_a_list(journal):
     assert go(journal, [short]) == [short] and go(journal, [short]) == []
 
 
+def test_results_of_a_stopped_run_are_pushed_before_the_box_goes(journal, monkeypatch):
+    pushed = []
+    monkeypatch.setattr("ready_steady_go.run.campaign.push_after_run", lambda options, path, new: pushed.append([r.bs for r in new]))
+    go(journal, [8, 16, 32], Toy(stop_after=2))
+    go(journal, [8, 16, 32], hand_back=True)
+    go(journal, [8, 16, 32])
+    assert pushed[-2:] == [[8, 16, 32], []]
+
+
+def test_false_is_a_choice_where_the_default_is_the_programs():
+    assert Request.from_options(dict(model="a", fused=False)).specs[0].fused is False
+    assert Request.from_options(dict(model="a", fused=None)).specs[0].fused is None
+
+
 def test_fresh_measures_again(journal):
     assert go(journal, [8, 16]) == go(journal, [8, 16], fresh=True) == [8, 16]
 

@@ -256,6 +256,7 @@ class Campaign:
     expected: Expected = Expected()  # the box that was asked for
     made: list[Record] = field(default_factory=list)  # on disk
     failed: bool = False  # at least one point could not be measured
+    all_elsewhere: bool = False  # results of earlier runs are sent, too, because the box is handed back
 
     def annotate(
         self,
@@ -289,7 +290,7 @@ class Campaign:
 
     def end_log(self) -> None:
         "Print what earlier runs left on a rented box, and the line that ends the log."
-        if self.wire and ids_outside(self.journal.path):
+        if self.wire and (self.all_elsewhere or ids_outside(self.journal.path)):
             self.print_for_log(only_here(self.journal.path))
         try:
             if self.wire:
@@ -488,6 +489,7 @@ def measuring(campaign: Campaign, options: RunOptions) -> Iterator[None]:
             screen.note(text)
     campaign.watch.begin(runner.machine)
     campaign.expected = parse_expected(options.expect)
+    campaign.all_elsewhere = options.hand_back or options.hand_back_after is not None
     screen.cost(campaign.lookup.price)
     try:
         yield
@@ -495,7 +497,10 @@ def measuring(campaign: Campaign, options: RunOptions) -> Iterator[None]:
         campaign.watch.end()
         campaign.end_log()
     runner.finish()  # nothing is timed any more
-    if text := push_after_run(options, str(campaign.journal.path), campaign.made):
+    made = {r.id for r in campaign.made}
+    kept = only_here(campaign.journal.path) if campaign.all_elsewhere else []  # else the box would stay
+    records = [*(r for r in kept if r.id not in made), *campaign.made]
+    if text := push_after_run(options, str(campaign.journal.path), records):
         screen.note(text)
 
 # %% ../../nbs/run/06g_campaign.ipynb #d55b3de5

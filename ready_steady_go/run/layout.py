@@ -25,7 +25,7 @@ def tries_channels_last(
     machine: Machine,
 ) -> bool:
     "Return True if a search of this spec measures its best batch size in channels_last, too."
-    is_search = request.options.bs is None and not request.layout_chosen
+    is_search = (request.options.bs or request.options.global_bs) is None and not request.layout_chosen
     has_images = spec.size is not None and spec.layout == "nchw" and spec.strategy != "fsdp2"
     return is_search and has_images and spec.precision in TENSOR_CORE_PRECISIONS and str(machine.device).startswith("cuda")
 
