@@ -106,6 +106,14 @@ def test_a_stopped_run_goes_on_and_a_finished_one_is_not_repeated(go):
     assert [r.runs for r in runs(go(bs="64", repeat="2", fresh=True)[3])][6:] == [1, 2]
 
 
+def test_the_quoted_spread_is_that_of_all_quoted_runs(go):
+    go(bs="64", repeat="5")
+    go(Toy(stop_after=3), bs="64", repeat="5", fresh=True)
+    code, out, err, records = go(bs="64", repeat="5")
+    found = spread(runs(records))
+    assert found.runs == 7 and "7 runs in new processes" in out and f": {plus_minus(found.throughput, found.half_width)} samples/s" in out
+
+
 def test_a_search_that_was_stopped_in_its_runs_goes_on(go):
     first = go(search_until="64", repeat="3")[3]
     code, _, _, records = go(Toy(stop_after=len(first) - 1), out="stopped.jsonl", search_until="64", repeat="3")

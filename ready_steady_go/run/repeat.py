@@ -69,14 +69,15 @@ def quoted(
 ) -> Record:  # the best point itself if it has fewer than two runs
     "Return the best point with the mean of its runs as throughput, and their spread as half width."
     runs = runs_at(records, best)
-    if not runs or runs[-1].runs_ci95 is None:
+    found = run_spread([r.throughput for r in runs], [r.throughput_ci95 or 0.0 for r in runs])
+    if found is None:
         return best
-    last, ratio = runs[-1], runs[-1].runs_throughput / best.throughput
+    ratio = found.throughput / best.throughput
     scaled = dict(
         tokens_per_s=ratio, model_tflops=ratio, mfu=ratio, ceiling_share=ratio, samples_per_joule=ratio, usd_per_msample=1 / ratio
     )
     known: dict = {name: getattr(best, name) * factor for name, factor in scaled.items() if getattr(best, name) is not None}
-    return replace(best, throughput=last.runs_throughput, throughput_ci95=last.runs_ci95, runs=last.runs, **known)
+    return replace(best, throughput=found.throughput, throughput_ci95=found.half_width, runs=found.runs, **known)
 
 # %% ../../nbs/run/06eb_repeat.ipynb #b597b4fc
 def run_remark(r: Record) -> str:  # `run 2/5`
@@ -90,7 +91,7 @@ def spread_lines(
 ) -> list[str]:  # none for fewer than two runs
     "Return what the quoted number is, as a line below the best point."
     runs = runs_at(records, best)
-    if not runs or runs[-1].runs_ci95 is None:
+    if len(runs) < 2:
         return []
     low, *_, high = sorted(r.throughput for r in runs)
     return [f"  {len(runs)} runs in new processes: {plus_minus(low, None)} to {plus_minus(high, None)} samples/s; ± is for the next one"]

@@ -382,6 +382,12 @@ class TrialHistory:
         return sum(t.took_s for t in self.results)
 
     @property
+    def batches(self) -> int:
+        "Batches of this size in a step: more than one with `--grad-accum`, and with several GPUs."
+        ratios = [t.step_s * t.throughput / t.bs for t in self.results if t.outcome == "ok" and t.step_s and t.throughput]
+        return max(1, round(statistics.median(ratios))) if ratios else 1
+
+    @property
     def overhead_s(self) -> float:
         "Seconds of a trial beside its steps, the median."
         short = [t for t in self.results if t.step_s and t.why != "confirm"]
@@ -401,7 +407,7 @@ class Forecast:
 
     def step_s(self, bs: int) -> float:
         "Return the expected seconds of a step."
-        return bs / math.exp(self.model.predict(bs)[0])
+        return self.history.batches * bs / math.exp(self.model.predict(bs)[0])
 
     def cost_s(self, bs: int, seconds: float) -> float:
         "Return the expected seconds of a trial that is timed for at most `seconds`, or for one step."
