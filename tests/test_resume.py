@@ -134,6 +134,15 @@ def test_false_is_a_choice_where_the_default_is_the_programs():
     assert Request.from_options(dict(model="a", fused=None)).specs[0].fused is None
 
 
+def test_what_the_journal_has_is_not_skipped_for_a_spent_budget(journal):
+    go(journal, [8, 16])
+    n, runner = len(journal.read()), Toy()
+    options = RunOptions(bs=[8, 16, 32], out=str(journal.path), wandb="off", budget=1e-9)
+    request = Request([Spec(model=m, precision="fp16") for m in "ba"], options)
+    carry_out([request], Campaign(Screen(quiet=True), runner, journal, PriceLookup(None)), time.monotonic() - 9, Collected())
+    assert [r.bs for r in journal.read()[n:] if r.outcome == "skipped:budget" and r.model == "a"] == [32]
+
+
 def test_fresh_measures_again(journal):
     assert go(journal, [8, 16]) == go(journal, [8, 16], fresh=True) == [8, 16]
 

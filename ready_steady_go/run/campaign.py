@@ -7,10 +7,10 @@ __all__ = ['SAME_POINT', 'PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S'
            'layout_trials', 'has_soak', 'skipped_records', 'keep_record', 'SharedTime', 'seconds_until', 'PriceLookup',
            'NothingToMeasure', 'is_refused', 'for_some_models', 'check_request', 'check_requests', 'cpu_notes',
            'Campaign', 'Ladder', 'begin_ladder', 'try_layout', 'repeat_best', 'soak_best', 'ladder_records',
-           'measure_ladder', 'Collected', 'time_groups', 'planned_points', 'measure_all', 'refuse', 'measuring',
-           'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal', 'raise_interrupted', 'own_signals',
-           'terminal_closed', 'drop_output', 'command_to_continue', 'end_interrupted', 'nodes_of', 'new_runner',
-           'check_start', 'run']
+           'measure_ladder', 'Collected', 'time_groups', 'sizes_left', 'planned_points', 'measure_all', 'refuse',
+           'measuring', 'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal', 'raise_interrupted',
+           'own_signals', 'terminal_closed', 'drop_output', 'command_to_continue', 'end_interrupted', 'nodes_of',
+           'new_runner', 'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
 import errno
@@ -95,11 +95,12 @@ def skipped_records(
     request: Request,
     spec: Spec,
     machine: Machine,
+    sizes: list[int | None] | None = None,  # batch sizes that have no result; [None]: one search; None: those of the request
 ) -> Iterator[Record]:
     "Yield the records of a spec that had no time left, or that this device cannot measure."
     outcome = REFUSED if request.refused else "skipped:budget"
     spec = replace(spec, n_gpus=spec.n_gpus or 1)  # of `--gpus all` the number may be unknown
-    for bs in options_for(request.options, spec).bs or [None]:
+    for bs in (options_for(request.options, spec).bs or [None]) if sizes is None else sizes:
         yield make_record(replace(spec, bs=bs), machine, outcome=outcome, error=request.refused, **request.limits)
 
 # %% ../../nbs/run/06g_campaign.ipynb #e26a5b77
@@ -446,6 +447,12 @@ def time_groups(
         yield SharedTime(begins + ladders[0][1].budget_s, len(ladders)), ladders
 
 # %% ../../nbs/run/06g_campaign.ipynb #9a6b89d8
+def sizes_left(ladder: Ladder) -> list[int | None]:
+    "Return the batch sizes that are still to measure: [None] if a search decides, [] if it has ended."
+    search = ladder.search
+    return [*search.left] if isinstance(search, FixedSizes) else [None] if search.next() is not None else []
+
+
 def planned_points(ladder: Ladder) -> int | None:
     "Return the number of points of a table, or None if a search decides."
     return len(ladder.rows) + len(ladder.search.left) if isinstance(ladder.search, FixedSizes) else None
@@ -465,7 +472,7 @@ def measure_all(campaign: Campaign, requests: dict[int, Request], began: float, 
             if share_s > 0 or first:
                 records = ladder_records(campaign, ladder, share_s)
             else:
-                records = skipped_records(request, spec, campaign.runner.machine)
+                records = skipped_records(request, spec, campaign.runner.machine, sizes_left(ladder))
             measure_ladder(campaign, ladder, records)
 
 # %% ../../nbs/run/06g_campaign.ipynb #d379eae5
