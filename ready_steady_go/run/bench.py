@@ -23,7 +23,7 @@ from ..box.machine import Machine, cpu_cores, cpu_wait_share, describe_machine, 
 from ..box.sensors import SM, EnergyMeter, Gpu, nvml_address, open_gpu, read_sample
 from ..box.stress import matmul_ceiling, missing_kernels_error, unused_gpu
 from ..spec.errors import UserError, cut_text
-from ..spec.spec import Spec
+from ..spec.spec import GRAPH_BACKENDS, Spec
 from ..store.record import Record, make_record
 from ready_steady_go.timing.device import (
     PeakMemory,
@@ -446,7 +446,7 @@ class Bench:
         around: dict = dict(during=region, around_first=first_step_heartbeat(progress), skipped=partial(has_skipped, step))
         m = measure(step, spec.bs * spec.grad_accum, clock, progress=progress, soak=soak, **around, **lengths, **limits)
         fields |= region.fields(m)
-        if spec.cuda_graph:
+        if spec.cuda_graph or (spec.compile in GRAPH_BACKENDS and self.device.type == "cuda"):
             fields["peak_mem_steady_bytes"] = fields["peak_reserved_steady_bytes"]  # a graph's memory is only reserved
         return m, fields, (found or compile_findings(region.compiled)) + region.findings()
 
