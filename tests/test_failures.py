@@ -204,6 +204,24 @@ def test_a_gpu_that_is_refused_after_the_start_is_a_failure_and_the_run_ends_in_
     assert [r.outcome for r in records][:2] == ["failed:SIGABRT", "failed:refused"] and "torch cannot use a GPU" in records[1].error
 
 
+class Fallen(Gone):
+    "A child that dies at its point; a later one finds only the CPU, and would measure there."
+
+    def ask(self, question, *args):
+        if question["do"] == "check": return dict(specs=[], machine=dict(device="cuda" if self.number == 1 else "cpu", device_name="Toy"))
+        if self.number == 1: raise ChildGone("failed:SIGABRT", "ended by SIGABRT")
+        raise AssertionError("it was measured on the CPU")
+
+
+def test_a_run_does_not_go_on_with_the_cpu(monkeypatch):
+    monkeypatch.setattr(Gone, "started", 0)
+    runner, spec = Runner(start=Fallen), Spec(model="a", bs=2, n_gpus=1)
+    runner.check([])
+    records = [runner.point(spec, {}) for _ in range(3)]
+    assert [(r.outcome, r.device) for r in records] == [("failed:SIGABRT", "cuda")] + [("failed:refused", "cuda")] * 2
+    assert records[1].error == "the device cuda is gone, and a new process finds cpu only"
+
+
 def test_a_device_that_is_refused_before_the_first_point_is_a_mistake(monkeypatch):
     monkeypatch.setattr(Gone, "started", 1)
     with pytest.raises(UserError, match="torch cannot use a GPU"): Runner(start=Gone).point(Spec(model="a", bs=2, n_gpus=1), {})

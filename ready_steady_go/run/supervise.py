@@ -429,12 +429,16 @@ class Runner:
 
     def _name_device(self) -> None:
         "Name the device to a new child; the spec is complete. After the first record, a refusal is the end of the child."
+        before = self.machine
         try:
             self.check([])
         except UserError as error:
             if not self.has_record:
                 raise
             raise ChildGone(NOT_AGAIN, cut_text(str(error), 300)) from None  # the device was there before
+        if self.has_record and before is not None and self.machine is not None and self.machine.device != before.device:
+            found, self.machine = self.machine.device, before  # without a GPU, torch would go on with the CPU
+            raise ChildGone(NOT_AGAIN, f"the device {before.device} is gone, and a new process finds {found} only")
 
     def done(self, spec: Spec) -> None:
         "Note that a model has no more points. The next one gets a fresh process when it begins."
