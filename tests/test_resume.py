@@ -131,6 +131,7 @@ def test_results_of_a_stopped_run_are_pushed_before_the_box_goes(journal, monkey
 
 def test_false_is_a_choice_where_the_default_is_the_programs():
     assert Request.from_options(dict(model="a", fused=False)).specs[0].fused is False
+    assert Request.from_options(dict(model="a", compile=False, clip=False)).specs == Request.from_options(dict(model="a")).specs
     assert Request.from_options(dict(model="a", fused=None)).specs[0].fused is None
 
 

@@ -443,7 +443,7 @@ def suite_cli(
 # %% ../../nbs/commands/09_cli.ipynb #tu000002
 TUNE_HELPS = dict(
     model="What to tune.", bs="The only batch size. Default: each configuration at its best.", budget="Time for all. Default: 15m.",
-    seq_len="Tokens in a sample.",
+    seq_len="Tokens in a sample: one length.",
 )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def python_request(
     if request.options.json:
         raise UserError("--json: a call returns its records; remove it")
     if request.options.node_rank:
-        raise UserError(f"--node-rank {request.options.node_rank}: only machine 0 has results; run rsg --nodes in a terminal of this one")
+        raise UserError(f"--node-rank {request.options.node_rank}: only machine 0 returns results; start rsg itself on this machine")
     return request
 
 # %% ../../nbs/commands/08z_python.ipynb #d4461eec

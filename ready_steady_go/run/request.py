@@ -41,7 +41,7 @@ def read_fields(
     values = {}
     for name, row in options_of(cls).items():
         text = typed.get(name)
-        if is_typed(text) or text is False and row.default is None:  # without a default, False is a choice
+        if is_typed(text) or (text is False and row.can_be_off):
             repeatable = row.kind is tuple and isinstance(text, str)
             values[name] = read_value(row, [text] if repeatable else text)
     return values

@@ -90,7 +90,7 @@ def run_options() -> dict[str, Option]:
 
 RUN_OPTIONS = run_options()
 FLAGS = tuple(name for name, row in RUN_OPTIONS.items() if row.kind is bool)
-CAN_BE_OFF = tuple(name for name in FLAGS if RUN_OPTIONS[name].default is None)  # False is a choice of its own, such as `fused = false`
+CAN_BE_OFF = tuple(name for name in FLAGS if RUN_OPTIONS[name].can_be_off)
 RUN_WORDS = (*RUN_OPTIONS, "precision", "on", "part")
 
 # %% ../../nbs/run/06h_suite_file.ipynb #c11cb21e

@@ -65,6 +65,11 @@ class Option:
         "The option as it is typed: `--seq-len`."
         return option_name(self.field)
 
+    @property
+    def can_be_off(self) -> bool:
+        "True for a flag without a default: False is a choice of its own, such as `fused = false`."
+        return self.kind is bool and self.default is None
+
 # %% ../../nbs/spec/00b_options.ipynb #f2cd61a6
 def option(default: Any, help: str, panel: str, **more: Any) -> Any:
     'Declare a field with an option: `clip: float | None = option(None, "Clip gradients to this norm.", STEP)`.'

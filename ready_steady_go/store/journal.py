@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_NAMED_LINES', 'DEFAULT_JOURNAL', 'RECORD_START', 'BYTE_ORDER_MARK', 'MAX_LINE_BYTES', 'NO_LOCK', 'name_left_out',
-           'records_in', 'read_journal', 'append_lines', 'CannotWrite', 'NoLock', 'try_to_append', 'cannot_write',
-           'Journal']
+           'records_in', 'read_journal', 'append_lines', 'CannotWrite', 'try_to_append', 'cannot_write', 'Journal']
 
 # %% ../../nbs/store/05a_journal.ipynb #d4eda9a8
 import errno
@@ -166,10 +165,6 @@ def _check_place(path: Path) -> None:
 NO_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
-class NoLock(OSError):
-    "The file system does not support locks."
-
-
 def try_to_append(path: Path) -> None:
     "Open a file as `append_lines` does. Raise an `OSError` if that fails. Leave no new file."
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -179,10 +174,6 @@ def try_to_append(path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pass  # another rsg is writing, so locks work
-    except OSError as error:
-        if error.errno in NO_LOCK:
-            raise NoLock(*error.args) from error
-        raise
     finally:
         if new and path.is_file() and not path.stat().st_size:
             path.unlink(missing_ok=True)
@@ -190,7 +181,7 @@ def try_to_append(path: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:
     "Return the error for a file that cannot be appended to."
-    if isinstance(error, NoLock):
+    if error.errno in NO_LOCK:
         return CannotWrite(f"--out {path}: the file system cannot lock a file ({error.strerror}); use --out with a file in another folder")
     return CannotWrite(f"--out {path}: cannot write there ({error.strerror}); name a file in a folder that can be written to")
 

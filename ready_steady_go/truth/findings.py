@@ -249,7 +249,7 @@ FINDINGS = dict(
     mixed_gpus=Finding(
         "the GPUs of a box are of different models; a shared step runs at the pace of the slowest",
         "the GPUs differ ({kinds}), and a shared step runs at the pace of the slowest",
-        "choose equal ones with CUDA_VISIBLE_DEVICES, or use --gpus-may-differ",
+        "choose equal ones with CUDA_VISIBLE_DEVICES; add --gpus-may-differ only to measure them together",
         NOTE,
     ),
     allreduce_failed=Finding(
