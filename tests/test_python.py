@@ -83,7 +83,7 @@ def test_a_stopped_call_keeps_what_was_measured(folder):
 
 
 MISTAKES = [
-    (dict(optimiser="sgd"), "did you mean 'optimizer'"), (dict(bs=0), "--bs 0"), (dict(model=[]), "no model"),
+    (dict(optimiser="sgd"), "use optimizer$"), (dict(bs=0), "--bs 0"), (dict(model=[]), "no model"),
     (dict(json=True), "--json: a call returns its records; remove it"),
     (dict(nodes=2, node_rank=1, master="host:1"), "--node-rank 1: only machine 0 returns results; start rsg itself on this machine"),
 ]  # fmt: skip

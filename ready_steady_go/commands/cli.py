@@ -7,10 +7,10 @@ __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PA
            'COMMAND_PANELS', 'USAGE_TEXTS', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS', 'TUNE_HELPS',
            'QUALITY_HELPS', 'fleet', 'FleetFolder', 'variable_of', 'option_parameter', 'with_options', 'as_typed',
            'panel_of', 'write_panels', 'PanelCommand', 'write_commands', 'short_panel_of', 'PanelGroup', 'error_text',
-           'with_variable', 'with_backend', 'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli',
-           'show_cli', 'suite_cli', 'tune_cli', 'quality_cli', 'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli',
-           'dashboard_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli',
-           'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
+           'with_variable', 'with_backend', 'with_help', 'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli',
+           'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'quality_cli', 'push_cli', 'pull_cli', 'report_cli',
+           'leaderboard_cli', 'dashboard_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli',
+           'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -29,7 +29,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from ..spec.color import styled, wants_color
-from ..spec.errors import UserError
+from ..spec.errors import UserError, option_remedy
 from ..spec.foreign import clean_text
 from ready_steady_go.spec.options import (
     BOX,
@@ -204,8 +204,8 @@ USAGE_TEXTS = {
 def _usage_text(error) -> str:
     "Return typer's own error as one line, with a remedy."
     if hasattr(error, "possibilities"):
-        near = " or ".join(error.possibilities or [])
-        return f"{error.option_name}: no such option; {f'use {near}' if near else 'see --help'}"
+        known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts] if error.ctx else error.possibilities
+        return f"{error.option_name}: no such option; {option_remedy(error.option_name, known, 'see --help')}"
     text = " ".join(error.format_message().split()).rstrip(".")
     for pattern, said in USAGE_TEXTS.items():
         if found := re.search(pattern, text, flags=re.IGNORECASE):
@@ -241,6 +241,13 @@ def with_backend(
     "Return the arguments with the default backend after a bare `--compile`."
     bare = {i for i, arg in enumerate(args) if arg == "--compile" and (i + 1 == len(args) or args[i + 1].startswith("-"))}
     return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if i in bare else [arg])]
+
+# %% ../../nbs/commands/09_cli.ipynb #e65f64cd
+def with_help(
+    args: list[str],  # as typed
+) -> list[str]:
+    "Return the arguments with `--help` instead of its other names."
+    return ["--help" if arg == "-h" or (i, arg) == (0, "help") else arg for i, arg in enumerate(args)]
 
 # %% ../../nbs/commands/09_cli.ipynb #47fab92e
 def accept_all_text() -> None:
@@ -280,7 +287,7 @@ def main(
 ) -> None:
     "Run the command `rsg`, and leave with its exit code."
     accept_all_text()
-    args = with_backend(sys.argv[1:] if args is None else args)
+    args = with_help(with_backend(sys.argv[1:] if args is None else args))
     try:
         names = [*(c.name for c in app.registered_commands), *(g.name for g in app.registered_groups)]
         args = with_model(args, [name or "" for name in names])

@@ -20,7 +20,7 @@ from ..box.expected import parse_expected
 from ..box.machine import Machine
 from .search import FOUND, FixedSizes, Search
 from .supervise import trial_result
-from ..spec.errors import UserError, did_you_mean
+from ..spec.errors import UserError, option_remedy
 from ..spec.options import PRECISIONS, RunOptions, SpecFields, option_name, options_of, read_value
 from ..spec.parse import ALL_GPUS, parse_seq_len
 from ..spec.spec import Spec
@@ -137,7 +137,7 @@ class Request:
         known, typed = options_of(SpecFields) | options_of(RunOptions), with_variables(typed)
         for name in typed:
             if name not in known:
-                raise UserError(f"{option_name(name)}: no such option{did_you_mean(name, known)}")
+                raise UserError(f"{option_name(name)}: no such option; {option_remedy(name, known)}")
         fields, options = read_fields(SpecFields, dict(typed, seq_len=None)), RunOptions(**read_fields(RunOptions, typed))
         if why := request_conflict(fields, options):
             raise UserError(why)
@@ -176,7 +176,7 @@ def call_options(
     "Return the options of a call from Python. Raise a `UserError` for one that the call does not have."
     typed = {name: as_option(value) for name, value in options.items() if is_typed(value)}
     if other := next((name for name in typed if name not in known), None):
-        raise UserError(f"{option_name(other)}: {call} has no such option{did_you_mean(other, known) or '; remove it'}")
+        raise UserError(f"{option_name(other)}: {call} has no such option; {option_remedy(other, known)}")
     return typed
 
 # %% ../../nbs/run/06e_request.ipynb #be04bf19
