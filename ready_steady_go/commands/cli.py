@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['OPTION_ROWS', 'PANELS', 'ENV_PREFIX', 'MOST_NEEDED', 'MOST_NEEDED_PANEL', 'OTHER_PANEL', 'ALL_OPTIONS', 'HIDDEN',
-           'COMMAND_PANELS', 'USAGE_TEXTS', 'VERBS', 'app', 'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS', 'TUNE_HELPS',
-           'QUALITY_HELPS', 'fleet', 'FleetFolder', 'variable_of', 'option_parameter', 'with_options', 'as_typed',
-           'panel_of', 'write_panels', 'PanelCommand', 'write_commands', 'short_panel_of', 'PanelGroup', 'error_text',
-           'with_variable', 'with_backend', 'with_help', 'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli',
-           'models_cli', 'show_cli', 'suite_cli', 'tune_cli', 'quality_cli', 'push_cli', 'pull_cli', 'report_cli',
-           'leaderboard_cli', 'dashboard_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli',
-           'offers_cli', 'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
+           'COMMAND_PANELS', 'USAGE_TEXTS', 'FIRST_WORDS', 'VERBS', 'OTHER_COMMANDS', 'MODEL_COMMANDS', 'app',
+           'MAX_ERROR_CHARS', 'HELP_ALL', 'SUITE_FIELDS', 'TUNE_HELPS', 'QUALITY_HELPS', 'fleet', 'FleetFolder',
+           'variable_of', 'option_parameter', 'with_options', 'as_typed', 'panel_of', 'write_panels', 'PanelCommand',
+           'write_commands', 'short_panel_of', 'PanelGroup', 'error_text', 'with_variable', 'with_backend',
+           'with_plain_words', 'accept_all_text', 'with_model', 'main', 'rsg', 'doctor_cli', 'models_cli', 'show_cli',
+           'suite_cli', 'tune_cli', 'quality_cli', 'push_cli', 'pull_cli', 'report_cli', 'leaderboard_cli',
+           'dashboard_cli', 'compare_cli', 'check_cli', 'hand_back_cli', 'export_cli', 'collect_cli', 'offers_cli',
+           'fleet_plan_cli', 'fleet_up_cli', 'fleet_ls_cli', 'fleet_collect_cli', 'fleet_down_cli']
 
 # %% ../../nbs/commands/09_cli.ipynb #cc7eb11f
 import codecs
@@ -189,10 +190,21 @@ class PanelGroup(TyperGroup):
             param.show_envvar = False
         return command
 
+# %% ../../nbs/commands/09_cli.ipynb #cf8663d6
+def _stray_word_text(word: str, context) -> str:
+    "Return the error about a word that is neither a command nor the value of an option."
+    options = [name for param in context.command.get_params(context) for name in param.opts]
+    near = difflib.get_close_matches(word, context.command.list_commands(context), n=1, cutoff=0.76)
+    if f"--{word.lower()}" in options:
+        return f"'{word}': no such command; type --{word.lower()}"
+    if word.isdecimal():
+        return f"'{word}': a number without its option; for a batch size, type --bs {word}"
+    if context.params.get("model") and not near:
+        return f"'{word}': no such command; see --help; for two models, type --model {','.join([*context.params['model'], word])}"
+    return f"'{word}': no such command; {f'use {near[0]}' if near else 'see --help'}"
+
 # %% ../../nbs/commands/09_cli.ipynb #063b26c2
 USAGE_TEXTS = {
-    r"no such command '(.*)'\. did you mean (.*)\?": r"'\1': no such command; use \2",
-    r"no such command '(.*)'": r"'\1': no such command; see --help",
     r"option '(.*)' does not take a value": r"\1: no value belongs to it; type it alone",
     r"option '(.*)' requires an argument": r"\1: a value is missing; type one after it",
     r"got unexpected extra argument\S* \((.*)\)": r"\1: one word too many; remove it, or see --help",
@@ -207,6 +219,8 @@ def _usage_text(error) -> str:
         known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts] if error.ctx else error.possibilities
         return f"{error.option_name}: no such option; {option_remedy(error.option_name, known, 'see --help')}"
     text = " ".join(error.format_message().split()).rstrip(".")
+    if stray := re.match(r"No such command '(.*?)'", text):
+        return _stray_word_text(stray[1], error.ctx)
     for pattern, said in USAGE_TEXTS.items():
         if found := re.search(pattern, text, flags=re.IGNORECASE):
             return found.expand(said).replace("', '", "' or '")
@@ -243,11 +257,16 @@ def with_backend(
     return [word for i, arg in enumerate(args) for word in ([arg, "inductor"] if i in bare else [arg])]
 
 # %% ../../nbs/commands/09_cli.ipynb #e65f64cd
-def with_help(
+FIRST_WORDS = {"help": "--help", "version": "--version"}
+_LONG_DASHES = re.compile("^[\u2010-\u2015\u2212]+(?=[A-Za-z])")
+
+
+def with_plain_words(
     args: list[str],  # as typed
 ) -> list[str]:
-    "Return the arguments with `--help` instead of its other names."
-    return ["--help" if arg == "-h" or (i, arg) == (0, "help") else arg for i, arg in enumerate(args)]
+    "Return the arguments with two dashes instead of a long one, and with `--help` and `--version` instead of their other names."
+    plain = ["--help" if arg == "-h" else _LONG_DASHES.sub("--", arg) for arg in args]
+    return [FIRST_WORDS.get(word, word) for word in plain[:1]] + plain[1:]
 
 # %% ../../nbs/commands/09_cli.ipynb #47fab92e
 def accept_all_text() -> None:
@@ -259,17 +278,23 @@ def accept_all_text() -> None:
 
 # %% ../../nbs/commands/09_cli.ipynb #wm1aa001
 VERBS = ("run", "bench", "benchmark", "train", "measure")  # commands of other programs
+OTHER_COMMANDS = {"list": "models", "results": "show", "plot": "report"}  # theirs: ours
+MODEL_COMMANDS = ("tune", "quality", "offers")  # whose first word may be the model
 
 
 def with_model(
     args: list[str],  # as typed
     commands: list[str],  # the commands of rsg
 ) -> list[str]:
-    "Return the arguments with `--model` before a first word that is a model's name. Raise a `UserError` for a verb."
+    "Return the arguments with `--model` before a model's name that comes first. Raise a `UserError` for a word of other programs."
     word, *rest = args or [""]
     if word in VERBS:
         rest = with_model(rest, commands) or ["--model", "resnet50", "--fp16"]
         raise UserError(f"no such command '{word}': rsg measures without one; type rsg {' '.join(rest)}")
+    if word in OTHER_COMMANDS:
+        raise UserError(f"no such command '{word}': type rsg {' '.join([OTHER_COMMANDS[word], *rest])}")
+    if word in MODEL_COMMANDS and rest and rest[0] and not rest[0].startswith("-"):
+        return [word, "--model", *rest]
     if word.endswith((".toml", ".jsonl")):
         raise UserError(f"no command given: type rsg {'suite' if word.endswith('.toml') else 'report'} {word}")
     is_model = word and not word.startswith("-") and word not in commands
@@ -287,7 +312,7 @@ def main(
 ) -> None:
     "Run the command `rsg`, and leave with its exit code."
     accept_all_text()
-    args = with_help(with_backend(sys.argv[1:] if args is None else args))
+    args = with_backend(with_plain_words(sys.argv[1:] if args is None else args))
     try:
         names = [*(c.name for c in app.registered_commands), *(g.name for g in app.registered_groups)]
         args = with_model(args, [name or "" for name in names])

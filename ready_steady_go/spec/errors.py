@@ -91,6 +91,8 @@ def similar_options(
     "Return the options that a wrong name may mean: those that other programs call so, else those that are spelled alike."
     plain = lambda text: text.lower().replace("_", "-").strip("-")
     by_name = {plain(option): option for option in known}
+    if plain(name) in by_name:
+        return [by_name[plain(name)]]
     meant = [option for option, names in NAMES_ELSEWHERE.items() if plain(name) in names.split() and option in by_name]
     return [by_name[near] for near in meant or difflib.get_close_matches(plain(name), by_name, n=3, cutoff=0.75)]
 

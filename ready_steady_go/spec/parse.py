@@ -115,12 +115,12 @@ def parse_master(
 
 # %% ../../nbs/spec/00a_parse.ipynb #70c19a7f
 def parse_seconds(
-    text: str,  # `90`, `1.5`, `90s`, `2m`, `1h`
+    text: str,  # `90`, `1.5`, `90s`, `2m`, `5 min`, `1h`
     option: str,  # its name, for the error
 ) -> float:  # seconds, more than 0
     "Return the time in `text`."
-    parts = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(s|m|h)?", str(text).strip().lower())
-    seconds = float(parts[1]) * {"m": 60, "h": 3600}.get(parts[2], 1) if parts else 0
+    parts = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(s|sec|m|min|h)?", str(text).strip().lower())
+    seconds = float(parts[1]) * {"m": 60, "min": 60, "h": 3600}.get(parts[2], 1) if parts else 0
     if seconds <= 0:
         raise UserError(f"{option} {text or repr(text)}: expected a time above 0, such as 90, 90s, 2m or 1h")
     return seconds
