@@ -6,11 +6,11 @@
 __all__ = ['WIDE_SHARE', 'WIDE_FACTOR', 'CLIFF', 'PRIOR_ROUGHNESS', 'PRIOR_WEIGHT', 'PEAK_MEAN', 'PEAK_SD', 'MEMORY_SD',
            'EXTRAPOLATION_SD', 'NONLINEAR_SHARE', 'CACHED_ABOVE', 'CACHED', 'MAX_GROWTH', 'MAX_GROWTH_UNKNOWN',
            'WARMUP', 'SHORT_TRIAL_S', 'CONFIRM_S', 'OOM_COST_S', 'REPEATED_OOM', 'MIN_GAIN_PER_TRIAL', 'MIN_GAIN_PER_S',
-           'PATIENCE_S', 'IMPATIENCE', 'MAX_BS', 'MAX_STEP_S', 'MAX_LEAP_S', 'MAX_CONFIRMS', 'FOUND', 'FULL_GAIN',
-           'MIN_LEAD', 'TIME_MARGIN', 'Trial', 'TrialResult', 'FixedSizes', 'fit_step_time', 'expected_improvement',
-           'expected_gain', 'is_cliff', 'roughness', 'peak_height', 'ThroughputModel', 'gain_at', 'bytes_per_sample',
-           'fit_probability', 'size_step', 'round_down', 'sizes_between', 'sizes_above', 'trial_seconds',
-           'price_of_second', 'TrialHistory', 'Forecast', 'Search']
+           'PATIENCE_S', 'IMPATIENCE', 'CLOSE', 'MAX_REPEAT_S', 'MAX_BS', 'MAX_STEP_S', 'MAX_LEAP_S', 'MAX_CONFIRMS',
+           'FOUND', 'FULL_GAIN', 'MIN_LEAD', 'MAX_REPEATED', 'TIME_MARGIN', 'Trial', 'TrialResult', 'FixedSizes',
+           'fit_step_time', 'expected_improvement', 'expected_gain', 'is_cliff', 'roughness', 'peak_height',
+           'ThroughputModel', 'gain_at', 'bytes_per_sample', 'fit_probability', 'size_step', 'round_down',
+           'sizes_between', 'sizes_above', 'trial_seconds', 'price_of_second', 'TrialHistory', 'Forecast', 'Search']
 
 # %% ../../nbs/run/06_search.ipynb #75683121
 import math
@@ -367,6 +367,12 @@ class TrialHistory:
         return {t.bs for t in self.results}
 
     @property
+    def repeated(self) -> set[int]:
+        "The batch sizes that had more than one short trial."
+        short = [t.bs for t in self.results if t.why != "confirm"]
+        return {bs for bs in short if short.count(bs) > 1}
+
+    @property
     def ooms(self) -> int:
         "The number of trials that ran out of memory."
         return sum(t.outcome == "oom" for t in self.results)
@@ -375,6 +381,10 @@ class TrialHistory:
     def confirmations(self) -> int:
         "The number of trials that measured the best once more."
         return sum(t.why == "confirm" for t in self.results)
+
+    def standard_error(self, bs: int) -> float:
+        "The standard error of the mean of a size's trials, as a share."
+        return self.errors[bs] / math.sqrt(sum(t.bs == bs for t in self.results))
 
     @property
     def spent_s(self) -> float:
@@ -393,6 +403,10 @@ class TrialHistory:
         short = [t for t in self.results if t.step_s and t.why != "confirm"]
         extra = sorted(t.took_s - trial_seconds(t.step_s, SHORT_TRIAL_S) for t in short)
         return max(0.0, extra[len(extra) // 2]) if extra else 0.0
+
+# %% ../../nbs/run/06_search.ipynb #8e47dc5f
+CLOSE = 1.5  # standard errors of the difference to the best, within which a size is tried once more
+MAX_REPEAT_S = 2.0  # expected time of such a trial, seconds: the gain is small
 
 # %% ../../nbs/run/06_search.ipynb #f9e755ad
 class Forecast:
@@ -422,6 +436,15 @@ class Forecast:
         gain, price = fits * gain_at(self.model, bs), price_of_second(self.history.spent_s) * cost_s
         return gain - price - MIN_GAIN_PER_TRIAL * len(self.history.results)
 
+    def close_behind(self) -> list[int]:
+        "Return the sizes that only noise may have put behind the best, the fastest first: tried once, and cheap to try again."
+        speeds, error = dict(self.history.points), self.history.standard_error
+        best = max(speeds, key=lambda bs: speeds[bs])
+        is_close = lambda bs: speeds[bs] > speeds[best] * (1 - CLOSE * math.hypot(error(best), error(bs)))
+        is_cheap = lambda bs: self.cost_s(bs, SHORT_TRIAL_S) <= MAX_REPEAT_S
+        found = speeds.keys() - self.history.repeated - {best}
+        return sorted(filter(is_cheap, filter(is_close, found)), key=lambda bs: speeds[bs], reverse=True)
+
     def nearly_full(self) -> list[float]:
         "Return the batch sizes that are expected to fill 94 to 99.5 % of the memory."
         memory = self.history.memory
@@ -439,6 +462,7 @@ MAX_CONFIRMS = 3
 FOUND = "{} was measured again, and no other{} is worth the time"  # why a search ended: its best, and ` up to 64` where that was the limit
 FULL_GAIN = 0.001  # assumed gain of a size that nearly fills the memory, as a share of the best throughput
 MIN_LEAD = 0.003  # of another size over the confirmed ones: less is within the noise of a short trial
+MAX_REPEATED = 2  # sizes that are tried once more before the best is confirmed
 TIME_MARGIN = 1.2  # a trial may take this many times longer than expected
 
 # %% ../../nbs/run/06_search.ipynb #7bea8eec
@@ -493,7 +517,7 @@ class Search:
             return Trial(self.start, SHORT_TRIAL_S, "probe")
         if not self.history.points:
             return self._first_success(left_s)
-        return self._better(left_s) or self._confirm(left_s)
+        return self._better(left_s) or self._once_more(left_s) or self._confirm(left_s)
 
     def _first_success(self, left_s: float) -> Trial | None:
         "Return a trial while none has succeeded: half the size if it did not fit, else twice the size."
@@ -523,6 +547,17 @@ class Search:
             if bs is None or not in_time(bs) or MIN_GAIN_PER_S * forecast.cost_s(bs, SHORT_TRIAL_S) > FULL_GAIN:
                 return None
         return Trial(bs, SHORT_TRIAL_S, "probe" if bs > self.history.points[-1][0] else "refine")
+
+    def _once_more(self, left_s: float) -> Trial | None:
+        "Return another short trial of a size that only noise may have put behind the best, if there is one."
+        history = self.history
+        if history.failing or self.settled or self.confirmations or len(history.repeated) >= MAX_REPEATED:
+            return None
+        forecast = Forecast(history, self.capacity)
+        for bs in forecast.close_behind():
+            if TIME_MARGIN * (forecast.cost_s(bs, SHORT_TRIAL_S) + forecast.cost_s(self.best or bs, CONFIRM_S)) <= left_s:
+                return Trial(bs, SHORT_TRIAL_S, "refine")
+        return None
 
     def _nearly_full(self, forecast: Forecast) -> int | None:
         "Return a size that nearly fills the memory, if none was tried: throughput that fell may come back there."
