@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import ready_steady_go
 from ready_steady_go.box.price import find_price
 from ready_steady_go.commands import cli
-from ready_steady_go.run import campaign
+from ready_steady_go.run import campaign, resume
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Child, Runner
@@ -324,7 +324,7 @@ def can_be_used(line):
     for r in records_in([line], "j", lambda number, why: None):
         WandbProject("p").runs([r])
         to_line(r).encode()
-        campaign.already_measured([r], Spec(model="toy", family="timm", size=8), Machine(**TOY), {})
+        resume.already_measured([r], Spec(model="toy", family="timm", size=8), Machine(**TOY), {})
         screen = Screen(quiet=True)
         screen.begin(Spec(model="toy"), [r]), screen.point(r), screen.end()
     return None

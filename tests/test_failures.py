@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from ready_steady_go.box.process import processes_of
-from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, already_measured, carry_out
+from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry_out
 from ready_steady_go.run.request import Request
+from ready_steady_go.run.resume import already_measured
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.search import FixedSizes
 from ready_steady_go.run.supervise import UNKILLABLE, Child, ChildGone, Runner, run_ladder

@@ -9,7 +9,7 @@ import pytest
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.commands.cli import main
-from ready_steady_go.run.campaign import already_measured
+from ready_steady_go.run.resume import already_measured
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
 from ready_steady_go.store.record import SKIPPED_OOM, YOUNGER_FIELDS, Record, from_line, make_record, seal, to_line

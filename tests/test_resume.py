@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from ready_steady_go.box.machine import Machine
+from ready_steady_go.box.sensors import GpuFacts
 from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry_out
 from ready_steady_go.run.request import Request
+from ready_steady_go.run.resume import has_soak
 from ready_steady_go.run.screen import Screen
 from ready_steady_go.run.supervise import Runner
 from ready_steady_go.spec.options import RunOptions
@@ -40,10 +42,10 @@ class Toy(Runner):
         return make_record(spec, self.toy, measured, peak_mem_bytes=spec.bs * 2 * 10**8, **asked)
 
 
-def go(journal, sizes=None, runner=None, model="a", precision="fp16", fresh=False, **limits):
+def go(journal, sizes=None, runner=None, model="a", precision="fp16", fresh=False, quiet=True, **limits):
     "Run a command; return the batch sizes that it measured."
     options = RunOptions(bs=sizes, fresh=fresh, out=str(journal.path), wandb="off", **limits)
-    campaign = Campaign(Screen(quiet=True), runner or Toy(), journal, PriceLookup(None))
+    campaign = Campaign(Screen(quiet=quiet), runner or Toy(), journal, PriceLookup(None))
     request = Request([Spec(model=model, precision=precision)], options)
     try: carry_out([request], campaign, time.monotonic(), Collected())
     except KeyboardInterrupt: pass
@@ -153,9 +155,42 @@ def test_other_options_are_measured(journal, other):
     assert go(journal, [8]) == go(journal, [8], **other) == [8]
 
 
-@pytest.mark.parametrize("other", [dict(device_name="Another GPU"), dict(pytorch="2.15.0"), dict(driver="600.1")])
-def test_another_machine_is_measured(journal, other):
-    assert go(journal, [8]) == go(journal, [8], Toy(replace(TOY, **other))) == [8]
+BOX = replace(TOY, pci_id="00000000:01:00.0", cpu="AMD EPYC", cpu_cores=16.0, cudnn="90100", timm="1.0.9", transformers="4.57.0")
+
+
+@pytest.mark.parametrize("other", [
+    dict(device_name="Another GPU"), dict(pytorch="2.15.0"), dict(pytorch="2.4.2"), dict(cuda="12.4"), dict(driver="600.1"),
+    dict(cudnn="90200"), dict(timm="1.0.15"), dict(python="3.99.0"), dict(pci_id="00000000:02:00.0"), dict(gpu_mem=12 * 10**9),
+    dict(cpu="Intel Xeon"), dict(cpu_cores=4.0),
+])  # fmt: skip
+def test_another_machine_is_measured(journal, other, capsys):
+    assert go(journal, [8], Toy(BOX)) == [8] and go(journal, [8], Toy(BOX)) == []
+    assert go(journal, [8], Toy(replace(BOX, **other)), quiet=False) == [8]
+    ((name, value),) = other.items()
+    assert f"{name} {getattr(BOX, name)}, now {value}" in capsys.readouterr().err
+    assert go(journal, [8], Toy(replace(BOX, **other))) == []
+
+
+@pytest.mark.parametrize("other", [
+    dict(transformers="5.0.0"), dict(transformers=None), dict(ram_bytes=10**9), dict(platform="another kernel"),
+    dict(pci_id=None), dict(cpu_cores=None), dict(cudnn=None),
+])  # fmt: skip
+def test_a_machine_that_differs_in_what_does_not_count_resumes(journal, other):
+    assert go(journal, [8], Toy(BOX)) == [8] and go(journal, [8], Toy(replace(BOX, **other))) == []
+
+
+def test_a_lower_power_limit_is_measured(journal, monkeypatch):
+    for watts, measured in (300.0, [8]), (300.0, []), (200.0, [8]), (None, []):
+        facts = None if watts is None else GpuFacts(power_limit_w=watts)
+        monkeypatch.setattr("ready_steady_go.run.watch.GpuWatch.begin", lambda watch, machine, facts=facts: setattr(watch, "facts", facts))
+        assert go(journal, [8], Toy(BOX)) == measured
+
+
+def test_a_soak_of_another_card_is_no_soak_of_this_one(journal):
+    go(journal, [8], Toy(BOX))
+    (best,) = journal.read()
+    soak = replace(best, search="soak", soak=60.0)
+    assert has_soak([soak], best, 60.0) and not has_soak([soak], replace(best, pci_id="00000000:02:00.0"), 60.0)
 
 
 def test_failed_and_skipped_points_are_tried_again(journal):

@@ -12,7 +12,7 @@ from torch import nn
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.commands.cli import main, with_backend
 from ready_steady_go.run import bench as bench_module
-from ready_steady_go.run.campaign import already_measured
+from ready_steady_go.run.resume import already_measured
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.options import SpecFields, options_of, read_value
 from ready_steady_go.spec.spec import Spec

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from .campaign import Campaign, Collected, already_measured, measuring, seconds_until
+from .campaign import Campaign, Collected, measuring, seconds_until
 from .race import NO_GAIN, Axis, Config, Race
 from .request import FIRST_BS, FIRST_BS_CPU, REFUSED, Request, usable_memory
+from .resume import already_measured
 from .screen import best_record
 from .search import Search, TrialResult
 from .supervise import run_ladder, trial_result
@@ -111,6 +112,12 @@ class Tuner:
         usable = usable_memory(self.campaign.runner.machine, self.campaign.runner.usable_bytes)
         return min(filter(None, (usable, self.limits.memory)), default=None)
 
+    def known(self, spec: Spec) -> list[Record]:
+        "Return the records of the journal that a search for this spec need not make again."
+        campaign = self.campaign
+        limits = dict(UNTIL_STEADY, power_limit_w=campaign.watch.power_limit_w)
+        return already_measured(campaign.journal.read(), spec, campaign.runner.machine, limits)
+
     def until(self, share: float) -> float:
         "Return the seconds until a share of the budget is spent."
         return seconds_until(self.began + share * self.limits.budget_s)
@@ -144,7 +151,7 @@ def search_sizes(
 ) -> list[Record]:
     "Return the records of the search for the best batch size, as a table on the screen."
     campaign = tuner.campaign
-    rows = [] if tuner.fresh else already_measured(campaign.journal.read(), spec, campaign.runner.machine, UNTIL_STEADY)
+    rows = [] if tuner.fresh else tuner.known(spec)
     search = start_search(tuner, [*(trial_result(r, r.warmup_s or 0.0) for r in rows), *(known or [])])
     campaign.screen.begin(spec, rows)
     left_s, screen = partial(tuner.until, ends), campaign.screen
@@ -205,7 +212,7 @@ def same_point(r: Record, spec: Spec) -> bool:
 def run_race(tuner: Tuner, axes: list[Axis], bs: int) -> tuple[Race, dict[Config, list[Record]], str]:
     "Run a race, or go on with it. Return it, the probes by configuration, and the name of the race."
     machine, screen, base = tuner.campaign.runner.machine, tuner.campaign.screen, tuner.base
-    tune_id = tune_id_of(base, machine, bs, axes)
+    tune_id = tune_id_of(base, machine, bs, axes, tuner.campaign.watch.power_limit_w)
     race, old = Race(axes, partial(is_allowed, base, axes)), old_probes(tuner, tune_id)
     found: dict[Config, list[Record]] = {}
     if old:
@@ -303,8 +310,7 @@ FULL = 0.85  # of the memory: more batch may be faster
 
 def with_checkpointing(tuner: Tuner, spec: Spec) -> Spec:
     "Return the winner, with checkpointing if that is faster at its best batch size."
-    journal, machine = tuner.campaign.journal.read(), tuner.campaign.runner.machine
-    plain = [r for r in already_measured(journal, replace(spec, bs=None), machine, UNTIL_STEADY) if r.ok and tuner.fits(r)]
+    plain = [r for r in tuner.known(replace(spec, bs=None)) if r.ok and tuner.fits(r)]
     best = best_record(plain)
     limit = tuner.most_memory
     if tuner.limits.bs is not None or not best or not limit or not best.memory_bytes or best.memory_bytes < FULL * limit:

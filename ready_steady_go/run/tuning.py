@@ -18,10 +18,11 @@ from typing import Any
 
 from ..box.machine import Machine
 from .race import Axis, Config, Gain, ProbeResult, Race, changes
+from .resume import counting_fields
 from ..spec.errors import UserError
 from ..spec.options import ATTENTIONS, PRECISIONS, SpecFields, options_of
 from ..spec.spec import Spec
-from ..store.record import Record, plus_minus
+from ..store.record import Record, make_record, plus_minus
 from ..timing.uncertainty import t975
 
 # %% ../../nbs/run/06l_tuning.ipynb #0ac98719
@@ -160,9 +161,10 @@ def tune_id_of(
     machine: Machine,
     bs: int,  # of the race
     axes: list[Axis],
+    power_limit_w: float | None = None,  # of the card
 ) -> str:
-    "Return the name of a race: the same command on the same device and versions has the same one."
-    about = repr((base, bs, axes, machine.device_name, machine.pytorch, machine.driver))
+    "Return the name of a race: the same command on the same card with the same software has the same one."
+    about = repr((base, bs, axes, counting_fields(make_record(base, machine, power_limit_w=power_limit_w))))
     return hashlib.sha256(about.encode()).hexdigest()[:12]
 
 

@@ -79,6 +79,11 @@ class GpuWatch:
         self.facts = self.before.get(machine.pci_id) or read_facts(self.gpu)
         self.sampler = Sampler(self.gpu).start()
 
+    @property
+    def power_limit_w(self) -> float | None:
+        "The power limit that the card has now, watts; None if it is unknown."
+        return self.facts.power_limit_w if self.facts else None
+
     def seen(
         self,
         record: Record,
