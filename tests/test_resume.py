@@ -12,11 +12,12 @@ from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.resume import has_soak
 from ready_steady_go.run.screen import Screen
+from ready_steady_go.run.search import MAX_BS
 from ready_steady_go.run.supervise import Runner
 from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
-from ready_steady_go.store.record import make_record, to_line
+from ready_steady_go.store.record import make_record, seal, to_line
 from ready_steady_go.timing.measure import Measurement
 
 TOY = Machine(device="cuda", device_name="Toy GPU", gpu_mem=24 * 10**9, pytorch="2.4.1", cuda="12.1", driver="550.54")
@@ -97,6 +98,21 @@ def test_a_limited_search_does_not_limit_a_later_one(journal):
     go(journal)
     assert bests(journal)[-1].bs > 80
     assert go(journal) == [] and go(journal, search_until=32) == []
+
+
+@pytest.mark.parametrize("stop_after", range(4, 9))
+def test_an_interrupted_limited_search_does_not_limit_a_later_one(journal, stop_after):
+    go(journal, runner=Toy(stop_after=stop_after), search_until=32)
+    go(journal)
+    assert bests(journal)[-1].bs > 80 and go(journal) == []
+
+
+def test_the_end_of_a_search_is_a_field(journal):
+    go(journal, search_until=32)
+    assert [r.settled_until for r in journal.read() if r.settled_until] == [32]
+    journal.path.write_text("".join(to_line(seal(replace(r, search_stopped=None))) + "\n" for r in journal.read()))
+    assert go(journal, search_until=32) == []
+    assert go(journal) and journal.read()[-2].settled_until == MAX_BS
 
 
 def test_a_limited_search_ignores_larger_results(journal):

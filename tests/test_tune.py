@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from ready_steady_go.run.race import Axis, ProbeResult, Race
+from ready_steady_go.run.request import Request
+from ready_steady_go.spec.options import RunOptions
+from ready_steady_go.spec.spec import Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
@@ -171,6 +174,7 @@ class PretendRunner:
     def begin_early(self): pass
     def end(self): self.child = None
     def finish(self): self.end()
+    def done(self, spec): pass
 
     def check(self, specs):
         from dataclasses import replace
@@ -260,6 +264,43 @@ def test_a_memory_limit_and_one_batch_size_hold(tmp_path):
     assert answer.winner.bs <= 140 and answer.base.bs <= 140
     one, records = tuned(tmp_path, PretendRunner(), bs=32)
     assert one.winner.bs == one.base.bs == 32 and round(one.gain.ratio, 3) == 3.6
+
+
+def searched(records, precision="fp32"):
+    "Return the batch sizes that the searches of a tuning run measured in FP32."
+    return [r.bs for r in records if r.search in ("probe", "refine", "confirm") and r.tune_id is None and r.precision == precision]
+
+
+def measure(tmp_path, **more):
+    "Measure the same pretended machine without tuning, and return the records."
+    import time
+
+    from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry_out
+    from ready_steady_go.run.screen import Screen
+    from ready_steady_go.run.tuning import plain_spec
+    from ready_steady_go.store.journal import Journal
+
+    journal, spec = Journal(tmp_path / "r.jsonl"), plain_spec(Spec(model="resnet50", family="timm", size=224))
+    request = Request([spec], RunOptions(wandb="off", **more), layout_chosen=True)
+    campaign = Campaign(Screen(quiet=True), PretendRunner(half_bs=1000), journal, PriceLookup(None))
+    carry_out([request], campaign, time.monotonic(), Collected())
+    return journal.read()
+
+
+def test_a_limited_search_does_not_limit_a_tuning_run(tmp_path):
+    before = measure(tmp_path, search_until=32)
+    assert max(r.bs for r in before) == 32 and [r for r in before if r.search == "confirm"]
+    answer, after = tuned(tmp_path, PretendRunner(half_bs=1000))
+    assert answer.base.bs > 200 and max(searched(after)) > 200
+    assert searched(tuned(tmp_path, PretendRunner(half_bs=1000))[1]) == searched(after)
+
+
+def test_a_search_within_a_memory_does_not_limit_a_later_one(tmp_path):
+    answer, before = tuned(tmp_path, PretendRunner(half_bs=1000), memory=4 * 2**30)
+    assert answer.base.bs <= 60 and searched(tuned(tmp_path, PretendRunner(half_bs=1000), memory=4 * 2**30)[1]) == searched(before)
+    assert max(searched(measure(tmp_path))) > 200
+    answer, _ = tuned(tmp_path, PretendRunner(half_bs=1000), memory=4 * 2**30)
+    assert answer.base.bs <= 60
 
 
 @pytest.mark.parametrize("half_bs,wins", [(8, False), (1000, True)])

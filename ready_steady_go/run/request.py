@@ -9,8 +9,6 @@ __all__ = ['SEARCH_BUDGET_S', 'RUN_S', 'REFUSED', 'FIRST_BS', 'FIRST_BS_CPU', 'F
            'check_global_bs']
 
 # %% ../../nbs/run/06e_request.ipynb #05fb6ec9
-import math
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -18,7 +16,7 @@ from typing import Any
 
 from ..box.expected import parse_expected
 from ..box.machine import Machine
-from .search import FOUND, FixedSizes, Search
+from .search import MAX_BS, FixedSizes, Search
 from .supervise import trial_result
 from ..spec.errors import UserError, option_remedy
 from ..spec.options import PRECISIONS, RunOptions, SpecFields, option_name, options_of, read_value
@@ -180,21 +178,11 @@ def call_options(
     return typed
 
 # %% ../../nbs/run/06e_request.ipynb #be04bf19
-_FOUND = re.compile(FOUND.format("[0-9]+", "(?: up to ([0-9]+))?"))
-
-
 def settled_until(
-    known: list[Record],  # of one search, oldest first
-) -> float:  # 0: none has; infinite: one without a limit has
-    "Return the largest limit under which an earlier run has found the best batch size."
-    limits, confirmed = [0.0], False
-    for r in known:
-        confirmed |= r.search == "confirm"
-        found = _FOUND.fullmatch(r.search_stopped or "")
-        if found or r.search_stopped and confirmed:
-            limits.append(float(found[1]) if found and found[1] else math.inf)
-            confirmed = False
-    return math.inf if confirmed else max(limits)
+    known: list[Record],  # of one model
+) -> int:  # 0: none has
+    "Return the largest batch size that an earlier search could try, of those searches that have found the best one."
+    return max((r.settled_until or 0 for r in known), default=0)
 
 # %% ../../nbs/run/06e_request.ipynb #8d4cc64d
 FIRST_BS, FIRST_BS_CPU = 8, 2  # where a search begins
@@ -225,7 +213,7 @@ def new_search(
     first = FIRST_BS_CPU if machine.device == "cpu" else FIRST_BS
     tried = [trial_result(r, r.warmup_s or 0.0) for r in known]
     room = usable_memory(machine, usable_bytes)
-    settled = settled_until(known) >= (options.search_until or math.inf)
+    settled = settled_until(known) >= (options.search_until or MAX_BS)
     return Search(min(first, options.search_until or FIRST_BS), room, options.search_until, too_large, tried, settled)
 
 # %% ../../nbs/run/06e_request.ipynb #a431275e

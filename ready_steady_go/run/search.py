@@ -47,6 +47,8 @@ class TrialResult:
 class FixedSizes:
     "The batch sizes of a list, ascending, until one does not fit or the time is up."
 
+    settled_until: int | None = None  # as in `Search`: a list finds no best one
+
     def __init__(
         self,
         sizes: list[int],  # ascending
@@ -484,6 +486,7 @@ class Search:
         self.start = max(1, min(start, self.until, (closed_above or MAX_BS + 1) - 1))
         self.history, self.why = TrialHistory(list(known), closed_above or math.inf), ""
         self.settled, self.earlier = settled, self.history.confirmations
+        self.settled_until: int | None = None  # once the best is found: the largest batch size that could be tried
 
     @property
     def best(self) -> int | None:
@@ -585,6 +588,7 @@ class Search:
         if lead <= max(MIN_LEAD, MIN_GAIN_PER_S * cost_s) or self.confirmations >= MAX_CONFIRMS:
             done = FOUND.format(self.best, f" up to {self.until}" if self.until < MAX_BS else "")
             self.why = "too many failed" if self.history.failing else done
+            self.settled_until = None if self.history.failing else self.until
         elif len(points) == 1 and step_s > MAX_STEP_S:
             self.why = f"a step takes {step_s:.0f} s, larger ones are not tried"
         elif TIME_MARGIN * cost_s > left_s:

@@ -532,7 +532,8 @@ def run_ladder(
         last = trial_result(record, time.monotonic() - began)
         search.tell(last)
         trial = search.next(left_s())
-        yield seal(replace(record, search_stopped=None if trial else search.why))
+        end: dict = {} if trial else dict(search_stopped=search.why, settled_until=search.settled_until)
+        yield seal(replace(record, **end))
     rest = "skipped:the GPU is lost" if runner.lost else "skipped:budget"
     for bs in search.left:
         outcome = SKIPPED_OOM if bs >= search.closed else rest

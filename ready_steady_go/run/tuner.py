@@ -4,24 +4,24 @@
 
 # %% auto #0
 __all__ = ['TUNE_BUDGET_S', 'SEARCHED', 'RACED', 'SEARCHED_AGAIN', 'PROBE_S', 'PROBE_WARMUP_S', 'PAIR_S', 'UNTIL_STEADY',
-           'MAY_LEAD', 'FULL', 'TuneLimits', 'WithinMemory', 'Tuner', 'start_search', 'search_sizes', 'measure_probe',
-           'compared_with_base', 'probe_line', 'old_probes', 'same_point', 'run_race', 'new_probe', 'race_base',
-           'confirm_point', 'confirm', 'median_record', 'best_base', 'best_size', 'with_checkpointing', 'check_leader',
-           'sized_winner', 'keep_answer', 'tune', 'TuneWork']
+           'MAY_LEAD', 'FULL', 'TuneLimits', 'within_memory', 'WithinMemory', 'Tuner', 'start_search', 'search_sizes',
+           'measure_probe', 'compared_with_base', 'probe_line', 'old_probes', 'same_point', 'run_race', 'new_probe',
+           'race_base', 'confirm_point', 'confirm', 'median_record', 'best_base', 'best_size', 'with_checkpointing',
+           'check_leader', 'sized_winner', 'keep_answer', 'tune', 'TuneWork']
 
 # %% ../../nbs/run/06m_tuner.ipynb #085cde5a
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from .campaign import Campaign, Collected, measuring, seconds_until
 from .race import NO_GAIN, Axis, Config, Race
-from .request import FIRST_BS, FIRST_BS_CPU, REFUSED, Request, usable_memory
+from .request import FIRST_BS, FIRST_BS_CPU, REFUSED, Request, settled_until, usable_memory
 from .resume import already_measured
 from .screen import best_record
-from .search import Search, TrialResult
+from .search import MAX_BS, Search, TrialResult
 from .supervise import run_ladder, trial_result
 from .tune_child import ask_agreement
 from ready_steady_go.run.tuning import (
@@ -66,6 +66,12 @@ class TuneLimits:
     budget_s: float = TUNE_BUDGET_S
 
 # %% ../../nbs/run/06m_tuner.ipynb #a6e84d6e
+def within_memory(result: TrialResult, most: float | None) -> TrialResult:
+    "Return the result of a trial; out of memory if it needed more than `most` bytes."
+    too_large = most is not None and (result.mem_bytes or 0) > most
+    return replace(result, outcome="oom", throughput=None) if too_large else result
+
+# %% ../../nbs/run/06m_tuner.ipynb #c9a2a567
 class WithinMemory:
     "A search that treats a trial above a memory limit as out of memory."
 
@@ -88,10 +94,15 @@ class WithinMemory:
         "The smallest batch size that did not fit."
         return self.search.closed
 
+    @property
+    def settled_until(self) -> int | None:
+        "The largest batch size that could be tried, once the best is found; within a memory limit, the largest that fitted."
+        until = self.search.settled_until
+        return until if until is None or self.most is None else self.search.history.points[-1][0]
+
     def tell(self, result: TrialResult) -> None:
         "Take the result of a trial."
-        too_large = self.most is not None and (result.mem_bytes or 0) > self.most
-        self.search.tell(replace(result, outcome="oom", throughput=None) if too_large else result)
+        self.search.tell(within_memory(result, self.most))
 
 # %% ../../nbs/run/06m_tuner.ipynb #d935eb50
 @dataclass
@@ -134,25 +145,29 @@ class Tuner:
         return not self.limits.memory or not record.memory_bytes or record.memory_bytes <= self.limits.memory
 
 # %% ../../nbs/run/06m_tuner.ipynb #fa8b23e6
-def start_search(tuner: Tuner, known: list[TrialResult]) -> WithinMemory:
-    "Return a search within the memory, that knows some results."
+def start_search(
+    tuner: Tuner,
+    rows: list[Record],  # of the journal
+    known: Sequence[TrialResult] = (),  # results that are no rows
+) -> WithinMemory:
+    "Return a search within the memory that knows earlier results. One that could try larger sizes has not to search again."
     first = FIRST_BS_CPU if tuner.campaign.runner.machine.device == "cpu" else FIRST_BS
-    search = WithinMemory(Search(first, tuner.most_memory), tuner.limits.memory)
-    for result in known:
-        search.tell(result)
-    return search
+    most, fitting = tuner.limits.memory, [r for r in rows if tuner.fits(r)]
+    largest = MAX_BS if most is None else max((r.bs for r in fitting if r.ok), default=MAX_BS)
+    tried = [within_memory(t, most) for t in (*(trial_result(r, r.warmup_s or 0.0) for r in rows), *known)]
+    return WithinMemory(Search(first, tuner.most_memory, known=tried, settled=settled_until(fitting) >= largest), most)
 
-
+# %% ../../nbs/run/06m_tuner.ipynb #83dce6c5
 def search_sizes(
     tuner: Tuner,
     spec: Spec,  # completed, without a batch size
     ends: float,  # share of the budget
-    known: list[TrialResult] | None = None,  # besides those in the journal
+    known: Sequence[TrialResult] = (),  # besides those in the journal
 ) -> list[Record]:
     "Return the records of the search for the best batch size, as a table on the screen."
     campaign = tuner.campaign
     rows = [] if tuner.fresh else tuner.known(spec)
-    search = start_search(tuner, [*(trial_result(r, r.warmup_s or 0.0) for r in rows), *(known or [])])
+    search = start_search(tuner, rows, known)
     campaign.screen.begin(spec, rows)
     left_s, screen = partial(tuner.until, ends), campaign.screen
     for record in run_ladder(spec, search, campaign.runner, left_s, UNTIL_STEADY, screen.beat, campaign.annotate):

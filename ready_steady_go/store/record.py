@@ -57,6 +57,7 @@ class Record(SpecFields):
     # why this batch size was tried: given by the user, a step of the search, or its best one in another layout or once more
     search: str | None = None
     search_stopped: str | None = None  # on the last batch size of a model: why there is no larger one
+    settled_until: int | None = None  # on the last batch size of a search that has found the best one: the largest that it could try
     tune_id: str | None = None  # the run of `rsg tune` that measured it
     # outcome
     outcome: str = "ok"  # ok, oom, failed:CLASS, skipped:REASON, impossible
@@ -307,7 +308,7 @@ YOUNGER_FIELDS = (
     "scaling_efficiency",
     "scaling_efficiency_ci95", "local_step_ms", "exposed_comm", "rank_skew", "slowest_rank", "allreduce_bytes", "allreduce_busbw",
     "allreduce_busbw_256mb", "p2p", "links", "ranks", "tune_id", "agreement", "tune_ratio", "tune_ratio_ci95", "tune_steps",
-    "repeat", "runs", "runs_throughput", "runs_ci95", "stall_share",
+    "repeat", "runs", "runs_throughput", "runs_ci95", "stall_share", "settled_until",
 )  # fmt: skip
 
 
@@ -397,7 +398,7 @@ def _are_cards(value: list) -> bool:
 COUNT = dict(least=1)
 SIGNED = dict(least=-LARGEST)
 RULES: dict[str, dict[str, Any]] = _option_limits() | dict(
-    schema=COUNT, bs=COUNT, n_gpus=COUNT, n_nodes=COUNT, throughput=dict(above=0), drift=SIGNED, temperature_c=SIGNED,
+    schema=COUNT, bs=COUNT, settled_until=COUNT, n_gpus=COUNT, n_nodes=COUNT, throughput=dict(above=0), drift=SIGNED, temperature_c=SIGNED,
     findings=dict(shape=_are_findings, parts="of objects with code and text"),
     windows=dict(shape=_are_windows, parts="of pairs of numbers"),
     throttle=dict(shape=_are_shares, parts="of numbers"),
