@@ -162,6 +162,24 @@ def test_what_the_journal_has_is_not_skipped_for_a_spent_budget(journal):
     assert [r.bs for r in journal.read()[n:] if r.outcome == "skipped:budget" and r.model == "a"] == [32]
 
 
+def test_a_price_that_is_typed_later_is_that_of_all_rows(journal, capsys):
+    def rows(**typed):
+        "Run the same command; return the dollars of each row on the screen."
+        request = Request([Spec(model="a", precision="fp16")], RunOptions(bs=[8, 16], out=str(journal.path), wandb="off", **typed))
+        collected, lookup = Collected(), PriceLookup(typed.get("usd_per_hour"))
+        carry_out([request], Campaign(Screen(as_json=True), Toy(), journal, lookup), time.monotonic(), collected)
+        printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [r["usd_per_hour"] for r in printed] == [r.usd_per_hour for r in collected.ladders[0][1]]
+        return [r.usd_per_msample for r in collected.ladders[0][1]]
+
+    assert rows() == [None, None]
+    before = journal.path.read_text()
+    dear = rows(usd_per_hour=0.72)
+    assert dear == pytest.approx([0.72 / 3600 / r.throughput * 1e6 for r in journal.read()])
+    assert rows(usd_per_hour=0.36) == pytest.approx([usd / 2 for usd in dear])
+    assert journal.path.read_text() == before
+
+
 def test_fresh_measures_again(journal):
     assert go(journal, [8, 16]) == go(journal, [8, 16], fresh=True) == [8, 16]
 

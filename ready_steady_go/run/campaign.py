@@ -37,7 +37,7 @@ from .resume import already_measured, earlier_runs, has_soak, layout_trials, unu
 from .screen import Screen, best_record
 from .search import FixedSizes, Search
 from .supervise import ENDING_SIGNALS, ChildGone, Runner, run_ladder, run_soak
-from .watch import GpuWatch, with_price
+from .watch import GpuWatch, price_of_now, with_price
 from .world import Nodes
 from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.options import RunOptions
@@ -284,8 +284,9 @@ def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
     if options.repeat:
         runs = earlier_runs(journal, spec, machine, limits)
         rows = rows + [r for r in runs if options.bs is None or r.bs in options.bs]
+    rows = [price_of_now(r, campaign.lookup.price, options.usd_per_hour is not None) for r in rows]
     note = None if known else unused_results(journal, spec, machine, limits)
-    return Ladder(request, spec, new_search(options, machine, known, campaign.runner.usable_bytes), [*rows], note)
+    return Ladder(request, spec, new_search(options, machine, known, campaign.runner.usable_bytes), rows, note)
 
 # %% ../../nbs/run/06g_campaign.ipynb #5b77d376
 MIN_TRIAL_S = 10.0  # beside the time until the first timed step
