@@ -10,6 +10,8 @@ import pytest
 
 import ready_steady_go
 from ready_steady_go import Results, UserError, benchmark, commands, quality, read, tune
+from ready_steady_go.commands.python import python_request
+from ready_steady_go.run.request import Request, call_options
 from ready_steady_go.store.journal import Journal
 
 SMALL = dict(seq_len=2, emb_dim=4, hid_dim=4, n_batches=2, device="cpu", wandb="off")
@@ -101,6 +103,14 @@ OTHERS = [(tune, "hand_back", "tune"), (tune, "json", "tune"), (quality, "hand_b
 def test_an_option_that_a_call_does_not_have_is_refused(call, option, name):
     words = f"^--{option.replace('_', '-')}: {name} has no such option; remove it$"
     with pytest.raises(UserError, match=words): call("test_resnet", **{option: True})
+
+
+@pytest.mark.parametrize("tag,tags", [("a", ("a",)), ("a,b", ("a,b",)), (["a", "b"], ("a", "b")), (("a", 1), ("a", "1")), ([], ())])
+def test_each_part_of_a_list_is_a_tag(tag, tags):
+    assert python_request("resnet50", "auto", dict(tag=tag)).options.tag == tags
+    typed = call_options(dict(tag=tag, gpus=[1, 2]), ("tag", "gpus"), "tune")
+    options = Request.from_options(dict(typed, model=["resnet50"])).options
+    assert options.tag == tags and options.gpus == [1, 2]
 
 
 def test_the_handlers_of_signals_are_restored():

@@ -108,7 +108,7 @@ def python_request(
     options: dict[str, Any],
 ) -> Request:
     "Return the request of a call. Raise a `UserError` for a wrong option, and for one that has a meaning only in a terminal."
-    typed = {name: as_option(value) for name, value in options.items()}
+    typed = {name: as_option(value, name) for name, value in options.items()}
     typed |= dict(model=[model] if isinstance(model, str) else list(model), bs=as_option(bs))
     request = Request.from_options(typed)
     if request.options.json:

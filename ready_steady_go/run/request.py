@@ -157,12 +157,16 @@ class Request:
         return budget_seconds(self.options, len(self.specs))
 
 # %% ../../nbs/run/06e_request.ipynb #a5b0e7f2
-def as_option(value: Any) -> Any:
-    "Return a value of Python as the text that the command line would have; flags, None and lists of texts are kept."
+def as_option(
+    value: Any,  # of Python
+    name: str = "",  # field of `SpecFields` or `RunOptions`
+) -> Any:
+    "Return a value as on the command line: a text, or several for an option that may be repeated; flags and None are kept."
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
+        row = options_of(RunOptions).get(name)
+        return [*map(str, value)] if row is not None and row.kind is tuple else ",".join(map(str, value))
     return str(value)
 
 # %% ../../nbs/run/06e_request.ipynb #fe9dd114
@@ -172,7 +176,7 @@ def call_options(
     call: str,  # its name
 ) -> dict[str, Any]:  # field: its text
     "Return the options of a call from Python. Raise a `UserError` for one that the call does not have."
-    typed = {name: as_option(value) for name, value in options.items() if is_typed(value)}
+    typed = {name: as_option(value, name) for name, value in options.items() if is_typed(value)}
     if other := next((name for name in typed if name not in known), None):
         raise UserError(f"{option_name(other)}: {call} has no such option; {option_remedy(other, known)}")
     return typed
