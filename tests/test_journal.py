@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ready_steady_go.spec.spec import Spec
-from ready_steady_go.store.journal import CannotWrite, Journal
+from ready_steady_go.store.journal import CannotWrite, Journal, try_to_append
 from ready_steady_go.store.record import make_record, to_line
 from ready_steady_go.store.trainings import TrainingLog
 
@@ -30,6 +30,53 @@ def test_two_writers_do_not_mix_their_lines(tmp_path):
     assert len(path.read_text().splitlines()) == len(records) == 120
     assert Counter(r.model for r in records) == {"m0": 40, "m1": 40, "m2": 40}
     for name in ("m0", "m1", "m2"): assert [r.bs for r in records if r.model == name] == list(range(1, 41))
+
+
+def test_a_file_that_another_check_removes_is_made_again(tmp_path, monkeypatch):
+    path, lock, locked = tmp_path / "j.jsonl", fcntl.flock, []
+
+    def remove_once(file, how):
+        "Remove the file before its first lock, as the check of another process does."
+        if not locked: path.unlink()
+        locked.append(how)
+        lock(file, how)
+
+    monkeypatch.setattr("fcntl.flock", remove_once)
+    Journal(path).append(make_record(Spec(model="a", bs=8), None))
+    assert len(Journal(path).read()) == 1 and len(locked) == 2
+
+
+def test_a_check_removes_its_file_under_the_lock(tmp_path, monkeypatch):
+    path, unlink, blocked = tmp_path / "j.jsonl", Path.unlink, []
+
+    def try_to_lock(self, missing_ok=False):
+        "Try to lock the file as a writer does, then remove it."
+        with self.open("ab") as file:
+            try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError: blocked.append(self)
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", try_to_lock)
+    Journal(path).check()
+    assert blocked == [path] and not path.exists()
+
+
+def test_a_check_keeps_the_file_that_another_is_writing(tmp_path, monkeypatch):
+    path, writer = tmp_path / "j.jsonl", []
+    exists = Path.exists
+
+    def make_and_lock(self, **more):
+        "Answer that the file is not there, then make and lock it, as another process may do a moment later."
+        found = exists(self, **more)
+        if self == path and len(writer) == 0:
+            writer.append(self.open("ab"))
+            fcntl.flock(writer[0], fcntl.LOCK_EX)
+        return found
+
+    monkeypatch.setattr(Path, "exists", make_and_lock)
+    try_to_append(path)
+    assert exists(path)
+    writer[0].close()
 
 
 def test_a_line_that_is_cut_anywhere_is_skipped(tmp_path):

@@ -130,14 +130,29 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 # %% ../../nbs/store/05a_journal.ipynb #d3bb22c2
+def _open_locked(path: Path) -> int:
+    "Return the descriptor of a file under a lock. One that the check of another process has just removed is made again."
+    tries = 3
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(fd)
+            raise
+        tries -= 1
+        if os.fstat(fd).st_nlink or not tries:  # some file systems do not count links
+            return fd
+        os.close(fd)
+
+# %% ../../nbs/store/05a_journal.ipynb #f6fce215
 def append_lines(
     path: Path,
     lines: list[str],  # without newlines
 ) -> None:
     "Append lines to a file, under a lock and forced to disk. Raise an `OSError` if the disk is full; then the file is as it was."
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = _open_locked(path)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
         size = os.fstat(fd).st_size
         cut = size and os.pread(fd, 1, size - 1) != b"\n"
         _write_whole(fd, b"\n" * bool(cut) + "".join(f"{line}\n" for line in lines).encode(), size)
@@ -169,14 +184,15 @@ def try_to_append(path: Path) -> None:
     "Open a file as `append_lines` does. Raise an `OSError` if that fails. Leave no new file."
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     new = not path.exists()
-    try:
-        with path.open("ab") as file:
+    with path.open("ab") as file:
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass  # another rsg is writing, so locks work
-    finally:
-        if new and path.is_file() and not path.stat().st_size:
-            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            new = False  # another rsg is writing: locks work, and the file is its own
+        finally:
+            left = os.fstat(file.fileno())
+            if new and left.st_nlink and not left.st_size:  # under the lock, so that no record is removed
+                path.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:
