@@ -8,12 +8,12 @@ import pytest
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.box.sensors import GpuFacts
-from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, carry_out
+from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, begin_ladder, carry_out, repeat_best
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.resume import has_soak
 from ready_steady_go.run.screen import Screen
-from ready_steady_go.run.search import MAX_BS
-from ready_steady_go.run.supervise import Runner
+from ready_steady_go.run.search import MAX_BS, FixedSizes, Search
+from ready_steady_go.run.supervise import Runner, run_ladder
 from ready_steady_go.spec.options import RunOptions
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store.journal import Journal
@@ -160,6 +160,41 @@ def test_what_the_journal_has_is_not_skipped_for_a_spent_budget(journal):
     request = Request([Spec(model=m, precision="fp16") for m in "ba"], options)
     carry_out([request], Campaign(Screen(quiet=True), runner, journal, PriceLookup(None)), time.monotonic() - 9, Collected())
     assert [r.bs for r in journal.read()[n:] if r.outcome == "skipped:budget" and r.model == "a"] == [32]
+
+
+def outcomes(search, left_s, **limits):
+    "Run a ladder with the same time left at each point; return the outcome at each batch size."
+    runner = Toy()
+    (spec,) = runner.check([Spec(model="a", precision="fp16")])
+    return {r.bs: r.outcome for r in run_ladder(spec, search, runner, lambda: left_s, dict(run_number=1, **limits))}
+
+
+@pytest.mark.parametrize("limits,left_s,fits", [
+    (dict(n_seconds=60.0), 40.0, False), (dict(n_seconds=30.0), 40.0, True), (dict(n_seconds=60.0), float("inf"), True),
+    (dict(n_batches=7), 1.0, False), (dict(n_batches=7), 40.0, True), ({}, 1.0, True),
+])  # fmt: skip
+def test_a_point_that_is_longer_than_the_rest_of_the_budget_does_not_start(limits, left_s, fits):
+    """The first point of a model starts in any case: another has nothing to show. The Toy times 120 steps whatever `n_batches` is."""
+    rest = "ok" if fits else "skipped:budget"
+    assert outcomes(FixedSizes([8, 16, 32]), left_s, **limits) == {8: "ok", 16: rest, 32: rest}
+    assert fits or len(outcomes(Search(8), left_s, **limits)) == 1
+
+
+@pytest.mark.parametrize("typed,budget_s", [
+    ({}, 120), (dict(n_seconds="5"), 120), (dict(n_seconds="60"), 600), (dict(n_seconds="60", repeat="2"), 780),
+    (dict(n_seconds="60", budget="90"), 90), (dict(n_seconds="60", bs="8"), float("inf")),
+])  # fmt: skip
+def test_longer_points_have_a_longer_search(typed, budget_s):
+    assert Request.from_options(dict(typed, model=["a"])).budget_s == budget_s
+
+
+@pytest.mark.parametrize("n_seconds,left_s,runs", [(60.0, 40.0, 0), (30.0, 40.0, 2), (None, 40.0, 2)])
+def test_a_longer_run_of_the_best_point_does_not_start_either(journal, n_seconds, left_s, runs):
+    go(journal, [8], n_seconds=n_seconds)
+    campaign = Campaign(Screen(quiet=True), Toy(), journal, PriceLookup(None))
+    (spec,) = campaign.runner.check([Spec(model="a", precision="fp16")])
+    ladder = begin_ladder(campaign, Request([spec], RunOptions(bs=[8], repeat=2, n_seconds=n_seconds)), spec)
+    assert len([*repeat_best(campaign, ladder, lambda: left_s)]) == runs
 
 
 def test_a_price_that_is_typed_later_is_that_of_all_rows(journal, capsys):

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PRICE_TIMEOUT_S', 'KINDS', 'MIN_TRIAL_S', 'MIN_SOAK_S', 'skipped_records', 'keep_record', 'SharedTime',
            'seconds_until', 'PriceLookup', 'NothingToMeasure', 'is_refused', 'for_some_models', 'check_request',
-           'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'try_layout', 'repeat_best',
-           'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups', 'sizes_left', 'planned_points',
-           'measure_all', 'refuse', 'measuring', 'carry_out', 'Interrupted', 'handle_signals', 'ignore_signal',
-           'raise_interrupted', 'own_signals', 'terminal_closed', 'drop_output', 'command_to_continue',
+           'check_requests', 'cpu_notes', 'Campaign', 'Ladder', 'begin_ladder', 'least_seconds', 'try_layout',
+           'repeat_best', 'soak_best', 'ladder_records', 'measure_ladder', 'Collected', 'time_groups', 'sizes_left',
+           'planned_points', 'measure_all', 'refuse', 'measuring', 'carry_out', 'Interrupted', 'handle_signals',
+           'ignore_signal', 'raise_interrupted', 'own_signals', 'terminal_closed', 'drop_output', 'command_to_continue',
            'end_interrupted', 'nodes_of', 'new_runner', 'check_start', 'run']
 
 # %% ../../nbs/run/06g_campaign.ipynb #ef8ba85c
@@ -36,7 +36,7 @@ from .request import REFUSED, Request, beside_search_s, check_global_bs, new_sea
 from .resume import already_measured, earlier_runs, has_soak, layout_trials, unused_results
 from .screen import Screen, best_record
 from .search import FixedSizes, Search
-from .supervise import ENDING_SIGNALS, ChildGone, Runner, run_ladder, run_soak
+from .supervise import ENDING_SIGNALS, ChildGone, Runner, run_ladder, run_soak, timed_seconds
 from .watch import GpuWatch, price_of_now, with_price
 from .world import Nodes
 from ..spec.errors import NotOnThisDevice, UserError
@@ -292,6 +292,11 @@ def begin_ladder(campaign: Campaign, request: Request, spec: Spec) -> Ladder:
 MIN_TRIAL_S = 10.0  # beside the time until the first timed step
 
 
+def least_seconds(best: Record, limits: dict) -> float:
+    "Return the seconds that one more measurement of the best point needs at least."
+    return max(MIN_TRIAL_S, timed_seconds(limits, best)) + (best.warmup_s or 0) + (best.compile_s or 0)
+
+
 def try_layout(
     campaign: Campaign,
     ladder: Ladder,
@@ -303,7 +308,7 @@ def try_layout(
         return
     if best.search in BRIEF or any(r.search == LAYOUT and r.bs == best.bs for r in ladder.rows):
         return
-    if left_s() < MIN_TRIAL_S + (best.warmup_s or 0) + (best.compile_s or 0):
+    if left_s() < least_seconds(best, ladder.request.limits):
         campaign.screen.note("channels_last was not tried: the budget is spent; use a larger --budget")
         return
     other, only = in_channels_last(spec), FixedSizes([best.bs])
@@ -330,7 +335,7 @@ def repeat_best(
         runs = runs_at(ladder.rows, best)
         if runner.lost:
             return
-        if left_s() < MIN_TRIAL_S + (best.warmup_s or 0) + (best.compile_s or 0):
+        if left_s() < least_seconds(best, ladder.request.limits):
             screen.note(f"{len(runs)} of {wanted} runs: the budget is spent; the same command with a larger --budget goes on")
             return
         runner.end()  # even a copy of a process shares its addresses

@@ -7,7 +7,7 @@ __all__ = ['BENCH_COMMAND', 'FIRST_BEAT_TIMEOUT_S', 'BEAT_TIMEOUT_S', 'POLL_S', 
            'ENDING_SIGNALS', 'UNKILLABLE', 'PROTOCOL', 'NOT_AGAIN', 'MAX_KEPT_BYTES', 'POINT_S', 'WARMUP_S',
            'bench_command', 'new_token', 'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone',
            'rank_gone', 'end_process', 'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner',
-           'time_limits', 'trial_result', 'run_ladder', 'run_soak']
+           'time_limits', 'timed_seconds', 'trial_result', 'run_ladder', 'run_soak']
 
 # %% ../../nbs/run/06c_supervise.ipynb #05630b73
 import ctypes
@@ -502,6 +502,16 @@ def _silence_s(last: TrialResult | None, bs: int) -> float:
     "Return the seconds that a point may be silent: ten times the expected step."
     return max(BEAT_TIMEOUT_S, 10 * last.step_s * bs / last.bs) if last else FIRST_BEAT_TIMEOUT_S
 
+# %% ../../nbs/run/06c_supervise.ipynb #b026f431
+def timed_seconds(
+    limits: dict,  # n_seconds, n_batches: see `Bench.point`
+    last: Record,  # of the same model: as many steps of a larger batch take as long at least
+) -> float:  # 0: the point ends with the budget
+    "Return the seconds that a further point of a fixed length is timed at least."
+    if limits.get("n_seconds"):
+        return limits["n_seconds"]
+    return (last.duration or 0.0) if limits.get("n_batches") else 0.0
+
 # %% ../../nbs/run/06c_supervise.ipynb #14f0b4b1
 def trial_result(
     record: Record,
@@ -531,7 +541,7 @@ def run_ladder(
         record = annotate(replace(record, search=trial.why), began)
         last = trial_result(record, time.monotonic() - began)
         search.tell(last)
-        trial = search.next(left_s())
+        trial = search.next(left_s() - timed_seconds(limits, record))
         end: dict = {} if trial else dict(search_stopped=search.why, settled_until=search.settled_until)
         yield seal(replace(record, **end))
     rest = "skipped:the GPU is lost" if runner.lost else "skipped:budget"
