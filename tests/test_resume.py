@@ -8,7 +8,7 @@ import pytest
 
 from ready_steady_go.box.machine import Machine
 from ready_steady_go.box.sensors import GpuFacts
-from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, begin_ladder, carry_out, repeat_best
+from ready_steady_go.run.campaign import Campaign, Collected, PriceLookup, begin_ladder, carry_out, end_interrupted, repeat_best
 from ready_steady_go.run.request import Request
 from ready_steady_go.run.resume import has_soak
 from ready_steady_go.run.screen import Screen
@@ -275,3 +275,11 @@ def test_a_journal_of_an_older_version_is_read(journal):
     journal.path.write_text(json.dumps(row) + "\n")
     assert journal.read()[0].drift is None
     assert go(journal, [8]) == []
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_an_interrupted_fresh_run_names_what_its_continuation_answers_from_the_journal(monkeypatch, capsys, fresh):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/rsg", "--model", "a,b", *["--fresh"] * fresh])
+    assert end_interrupted(Screen(), 2) == 130
+    said = capsys.readouterr().err
+    assert "to continue: rsg --model a,b" in said and ("--fresh measures everything again" in said) == fresh

@@ -561,6 +561,8 @@ def end_interrupted(screen: Screen, signum: int) -> int:
     try:
         screen.end()
         screen.note(f"interrupted; what was measured is kept; to continue: {command_to_continue(sys.argv)}")
+        if "--fresh" in sys.argv:
+            screen.note("it uses older results of what was not reached yet; the command with --fresh measures everything again")
     except OSError:
         drop_output()
     return 128 + signum
