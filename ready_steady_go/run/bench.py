@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_STALL_SHARE', 'COMPILED_WHILE_TIMED', 'NEVER_SETTLED', 'MAX_CLOCK_DIFFERENCE', 'BEAT_S', 'COMPILE_S',
            'FIRST_STEP_S', 'EXPLAINED', 'TimedRegion', 'steadiness_findings', 'stall_findings', 'compile_findings',
-           'clock_findings', 'sustained_part', 'soak_sensors', 'Heartbeat', 'first_step_heartbeat', 'compile_step',
-           'describe_error', 'outcome_of', 'box_ceiling', 'autocast_dtype', 'prepared_step', 'Bench']
+           'skipped_findings', 'clock_findings', 'sustained_part', 'soak_sensors', 'Heartbeat', 'first_step_heartbeat',
+           'compile_step', 'describe_error', 'outcome_of', 'box_ceiling', 'autocast_dtype', 'prepared_step', 'Bench']
 
 # %% ../../nbs/run/06a_bench.ipynb #18faa6d0
 import threading
@@ -52,7 +52,7 @@ from ready_steady_go.training.compiling import (
 )
 from ..training.families import load_family, resolve
 from ..training.prepare import Captured, check_options, make_step, prepare_workload, with_fused
-from ..training.workload import TrainStep, Workload, has_skipped, nonfinite_finding
+from ..training.workload import TrainStep, Workload, has_skipped, nonfinite_finding, scaler_state, skipped_steps
 from ..truth.findings import finding, worded
 from ..truth.flops import forward_flops, unneeded_flops
 from ..truth.guard import highest_tflops, verdict_fields
@@ -66,14 +66,17 @@ class TimedRegion:
         self,
         device: torch.device,
         gpu: Gpu | None,  # as NVML sees it
+        scaler: Callable[[], tuple[float, int] | None] = lambda: None,  # -> `scaler_state` of the step
     ):
         self.memory, self.meter, self.wall_s = PeakMemory(device), EnergyMeter(gpu), 0.0
         self.energy: tuple[float | None, str | None] = None, None  # joules, and their source
         self.compiled: tuple[dict, dict] = {}, {}  # counts of torch.compile, before and after
         self.threads: tuple[dict, dict] = {}, {}  # times of our threads, before and after
         self.device, self.retries = device, 0  # retries of the allocator
+        self.scaler, self.scales = scaler, list[tuple[float, int] | None]()  # its states before and after
 
     def __enter__(self):
+        self.scales = [self.scaler()]
         self.retries = -allocator_retries(self.device)
         self.compiled = compile_counts(), {}
         self.threads = thread_times(), {}
@@ -87,11 +90,14 @@ class TimedRegion:
         self.threads = self.threads[0], thread_times()
         self.compiled = self.compiled[0], compile_counts()
         self.retries += allocator_retries(self.device)
+        if not any(error):  # a broken device does not answer
+            self.scales.append(self.scaler())
 
-    def findings(self) -> list[dict[str, Any]]:
+    def findings(self, m: Measurement) -> list[dict[str, Any]]:
         "Return what the readings show, besides the fields of the record."
-        tight = retries_finding(self.retries)
-        return cpu_wait_findings(cpu_wait_share(*self.threads)) + ([tight] if tight else [])
+        tight, n = retries_finding(self.retries), sum(n for n, _ in m.windows)
+        found = cpu_wait_findings(cpu_wait_share(*self.threads)) + ([tight] if tight else [])
+        return found + skipped_findings(skipped_steps(self.scales[0], self.scales[-1], n), n)
 
     def fields(self, m: Measurement) -> dict:
         "Return the record's fields. Wall time and energy are shared by all timed steps, late warm-up included."
@@ -144,6 +150,16 @@ def compile_findings(
 ) -> list[dict[str, Any]]:
     "Return a finding if torch.compile worked during the timed part."
     return [] if counts[0] == counts[1] else [COMPILED_WHILE_TIMED]
+
+# %% ../../nbs/run/06a_bench.ipynb #9e00e7b3
+def skipped_findings(
+    skipped: int,  # timed steps that the scaler skipped, at most
+    n: int,  # timed steps
+) -> list[dict[str, Any]]:
+    "Return a finding if the scaler skipped more than 0.5 % of the timed steps."
+    if skipped <= TARGET_HALF_WIDTH * n:
+        return []
+    return [dict(code="scale_unsettled", what=f"up to {skipped} of the {n} timed FP16 steps overflowed")]
 
 # %% ../../nbs/run/06a_bench.ipynb #f02ea670
 MAX_CLOCK_DIFFERENCE = 0.02  # as a share, and 2 ms over the whole timed part
@@ -428,7 +444,8 @@ class Bench:
             found += self._examine(step, spec, m, fields, bool(requested["soak"]))
         del step
         self._clean_up()
-        findings = worded(precision_findings(spec.precision, self.device.type) + found + ([wrong] if wrong else []))
+        found += [wrong] if wrong and wrong["code"] not in [f["code"] for f in found] else []
+        findings = worded(precision_findings(spec.precision, self.device.type) + found)
         if wrong and wrong["code"] == "nonfinite":  # nothing was trained, so there is no throughput
             failed: dict = dict(outcome="failed:nonfinite", error=findings[-1]["text"], findings=findings)
             return make_record(spec, self.machine, **failed, **requested, **switches)
@@ -439,7 +456,7 @@ class Bench:
 
     def _time(self, step, spec: Spec, requested: dict, limits: dict, progress, gpu: Gpu | None) -> tuple[Measurement, dict, list[dict]]:
         "Return the measurement, and the fields and findings of the readings around it."
-        region, clock = TimedRegion(self.device, gpu), make_clock(self.device)
+        region, clock = TimedRegion(self.device, gpu, partial(scaler_state, step)), make_clock(self.device)
         fields, found = compile_step(step, spec, self.device, progress) if spec.compile else ({}, [])
         soak = UntilFlat(requested["soak"], lambda: soak_sensors(self.gpu)) if requested["soak"] else None
         lengths = {} if soak else dict(n_seconds=requested["n_seconds"], n_batches=requested["n_batches"])
@@ -448,7 +465,7 @@ class Bench:
         fields |= region.fields(m)
         if spec.cuda_graph or (spec.compile in GRAPH_BACKENDS and self.device.type == "cuda"):
             fields["peak_mem_steady_bytes"] = fields["peak_reserved_steady_bytes"]  # a graph's memory is only reserved
-        return m, fields, (found or compile_findings(region.compiled)) + region.findings()
+        return m, fields, (found or compile_findings(region.compiled)) + region.findings(m)
 
     def _examine(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "Run the passes, add their fields, and return all findings on the throughput."
@@ -474,7 +491,8 @@ class Bench:
         findings = worded(findings + self.doubts + ([doubt] if doubt else []))
         impossible = verdict["plausible"] is False
         outcome, error = ("impossible", findings[-1]["text"]) if impossible else ("ok", None)
-        return make_record(spec, self.machine, m, outcome=outcome, error=error, findings=findings, **fields, **verdict)
+        unsettled: dict = dict(steady=False) if "scale_unsettled" in [f["code"] for f in findings] else {}
+        return make_record(spec, self.machine, m, outcome=outcome, error=error, findings=findings, **fields, **verdict, **unsettled)
 
     def _was_beaten(self, spec: Spec, verdict: dict) -> bool:
         "Measure the ceiling once more if a result is above it, or above the data sheet. Return True if it was measured."

@@ -65,7 +65,7 @@ from ready_steady_go.timing.scaling import (
 from ..training.compiling import compile_model
 from ..training.parallel import gradient_bytes, has_unused_parameters, share_gradients
 from ..training.sharded import shard, share_weights
-from ..training.workload import has_skipped, nonfinite_finding
+from ..training.workload import STILL_UNSETTLED, has_skipped, nonfinite_finding, scaler_state
 
 # %% ../../nbs/run/06bb_ranks.ipynb #284f6f93
 class RankFailed(Exception):
@@ -260,7 +260,8 @@ class RankBench(Bench):
 
     def _measure_alone(self, step, spec: Spec) -> Measurement:
         "Return a short measurement of a step without communication."
-        return measure(step, spec.bs * spec.grad_accum, make_clock(self.device), limit_s=self.base_s, warmup_limit_s=self.base_s / 2)
+        limits: dict = dict(limit_s=self.base_s, warmup_limit_s=self.base_s / 2, skipped=partial(has_skipped, step))
+        return measure(step, spec.bs * spec.grad_accum, make_clock(self.device), **limits)
 
     def _bases(self, step, spec: Spec) -> list[Speed]:
         "Return the throughput of each device alone: one after the other measures, the others wait."
@@ -277,7 +278,7 @@ class RankBench(Bench):
         step.optimizer.state.clear()
         if spec.strategy != "fsdp2":
             share_gradients(step, spec, self.unused)
-        region, agreed = TimedRegion(self.device, gpu), lambda done: all(self.ranks.gather(done))
+        region, agreed = TimedRegion(self.device, gpu, partial(scaler_state, step)), lambda done: all(self.ranks.gather(done))
         fields, found = compile_step(step, spec, self.device, progress, agreed) if spec.compile else ({}, [])
         soak = UntilFlat(requested["soak"], lambda: hottest(self.ranks.gather(soak_sensors(self.gpu)))) if requested["soak"] else None
         lengths = {} if soak else dict(n_seconds=requested["n_seconds"], n_batches=requested["n_batches"])
@@ -287,7 +288,7 @@ class RankBench(Bench):
             m = measure(step, samples, clock, progress=progress, soak=soak, during=region, skipped=skipped, **lengths, **limits)
         self.cards = self.ranks.gather(self._card(sampler))
         mixed = mixed_finding(self.ranks.gather(self.machine.device_name))
-        found = (found or compile_findings(region.compiled)) + region.findings() + ([mixed] if mixed else [])
+        found = (found or compile_findings(region.compiled)) + region.findings(m) + ([mixed] if mixed else [])
         fields = combined_fields(self.ranks.gather(fields | region.fields(m)), samples)
         return m, fields | self._shared_fields(samples), unique_findings(self.ranks.gather(found))
 
@@ -311,7 +312,7 @@ class RankBench(Bench):
             if wrong or not any(each):
                 return wrong[0] if wrong else None
             step()
-        return dict(code="scale_unsettled")
+        return STILL_UNSETTLED
 
     def _examine(self, step, spec: Spec, m: Measurement, fields: dict, soak: bool) -> list[dict]:
         "Measure what the throughput consists of, add its fields, and return all findings."

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MIN_WINDOWS', 'MIN_SECONDS', 'SPIKE_STEPS', 'SPIKE_SECONDS', 'MAX_DRIFT', 'WINDOW_S', 'SETTLED', 'MIN_WARMUP_STEPS',
-           'SHORT_S', 'LONG_SHARE', 'SAME_STEP', 'FLAT_S', 'BURST_S', 'FLAT_DEGREES', 'FLAT_CLOCK', 'HostClock',
-           'time_windows', 'time_window', 'join_windows', 'long_enough', 'Measurement', 'settled', 'WarmUp', 'warm_up',
-           'may_skip_warm_up', 'needs_no_warm_up', 'window_sizes', 'UntilLength', 'UntilSteady', 'last_seconds',
-           'burst_and_sustained', 'within', 'UntilFlat', 'time_until', 'measure']
+           'MAX_SKIPPED_S', 'MAX_SKIPPED_STEPS', 'SHORT_S', 'LONG_SHARE', 'SAME_STEP', 'FLAT_S', 'BURST_S',
+           'FLAT_DEGREES', 'FLAT_CLOCK', 'HostClock', 'time_windows', 'time_window', 'join_windows', 'long_enough',
+           'Measurement', 'settled', 'WarmUp', 'warm_up', 'leave_skipped', 'may_skip_warm_up', 'needs_no_warm_up',
+           'window_sizes', 'UntilLength', 'UntilSteady', 'last_seconds', 'burst_and_sustained', 'within', 'UntilFlat',
+           'time_until', 'measure']
 
 # %% ../../nbs/timing/02a_measure.ipynb #afaaf824
 import math
@@ -280,6 +281,23 @@ def warm_up(
             times.append(step_s)
     return WarmUp(first, first + spent, max(1, round(window_s / max(step_s, 1e-9))), step_s)
 
+# %% ../../nbs/timing/02a_measure.ipynb #7856d5bd
+MAX_SKIPPED_S, MAX_SKIPPED_STEPS = 10.0, 32  # the most that the scaler may need, seconds and steps; 17 lower its scale below 1
+
+
+def leave_skipped(
+    warm: WarmUp,
+    step: Callable[[], None],  # queues one step of work
+    clock,  # see `time_windows`
+    skipped: Callable[[int], bool],  # whether one of the last n steps was skipped
+    beat: Callable[[], None] = lambda: None,  # called before each step
+) -> WarmUp:  # with the seconds of these steps
+    "Run further steps until one is not skipped, or the most that the scaler may need."
+    spent, steps = 0.0, 0
+    while spent < MAX_SKIPPED_S and steps < MAX_SKIPPED_STEPS and skipped(1):
+        spent, steps = spent + time_window(step, clock, beat=beat), steps + 1
+    return replace(warm, seconds=warm.seconds + spent)
+
 # %% ../../nbs/timing/02a_measure.ipynb #4e551ce3
 SHORT_S, LONG_SHARE = 0.5, 0.25  # longest limit of a short trial, seconds; a long step fills this share of it
 SAME_STEP = 0.05  # largest difference between two steps, as a share of the first
@@ -456,7 +474,7 @@ def measure(
     soak: UntilFlat | None = None,  # run until nothing changes any more
     during: AbstractContextManager | None = None,  # around the timed windows
     around_first: AbstractContextManager | None = None,  # around the first step
-    skipped: Callable[[int], bool] = lambda n: False,  # whether one of the last n steps did less than a usual one
+    skipped: Callable[[int], bool] = lambda n: False,  # whether the gradient scaler skipped one of the last n steps
 ) -> Measurement:
     "Warm up, then time windows of steps until steady state, or for the requested length."
     beat, requested = lambda: progress("steady", None), n_seconds is not None or n_batches is not None
@@ -468,6 +486,6 @@ def measure(
         if needs_no_warm_up(ran[0], m.windows[0][1]) and not skipped(m.n_batches):
             return m
         ran += [seconds for _, seconds in m.windows]
-    warm = warm_up(step, clock, warmup_limit_s, beat=beat, ran=ran)
+    warm = leave_skipped(warm_up(step, clock, warmup_limit_s, beat=beat, ran=ran), step, clock, skipped, beat)
     m = time_until(rule, step, clock, warm, replace(begun, ready_s=warm.seconds), progress, during)
     return replace(m, flat=soak.flat) if soak else m

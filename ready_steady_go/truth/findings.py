@@ -68,9 +68,10 @@ FINDINGS = dict(
         WRONG,
     ),
     scale_unsettled=Finding(
-        "every FP16 step so far overflowed, so the optimizer skipped it",
-        "every FP16 step so far overflowed, so the optimizer skipped it",
-        "use --n-seconds 30 to time it longer",
+        "gradients of more than 0.5 % of the timed FP16 steps overflowed, so the optimizer skipped these steps: the throughput is too high",
+        "{what}, so the optimizer skipped them and the throughput is too high",
+        "use --n-seconds 30 to time it longer, or --bf16",
+        WRONG,
     ),
     impossible=Finding(
         "the result needs more arithmetic than the device can do",
