@@ -27,6 +27,7 @@ from ready_steady_go.timing.uncertainty import (
     TARGET_HALF_WIDTH,
     drift,
     half_width,
+    least_half_width,
     significant_drift,
     stall_share,
     trend,
@@ -171,8 +172,10 @@ class Measurement:
     @cached_property
     def throughput_ci95(self) -> float | None:
         "The half width of the 95 % confidence interval, samples/s; None for a single window."
-        half = half_width(self.step_times)
-        return None if half is None else self.throughput * half / statistics.fmean(self.step_times)
+        half, n = half_width(self.step_times), len(self.steady_windows)
+        if half is None:
+            return None
+        return self.throughput * max(half, least_half_width(n, self.n_batches / n)) / statistics.fmean(self.step_times)
 
     @property
     def step_ms(self) -> float:

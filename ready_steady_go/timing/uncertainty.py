@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['T975', 'TARGET_HALF_WIDTH', 'MAX_WINDOWS', 'MODEL_MEANS', 'NOISE_MODELS', 'STILL', 'SQRT2', 'MIN_USUAL', 'STALLED',
-           'MAX_STALLED', 'MIN_DRIFT', 'SIGNIFICANT', 'CAPPED_WINDOWS', 't975', 'batch_means', 'autocorrelation',
-           'fit_mean', 'wandering_half_width', 'stalled_windows', 'stall_share', 'poisson_upper', 'stalls_half_width',
-           'warmup_windows', 'trend', 'significant_drift', 'drift', 'half_width']
+           'MAX_STALLED', 'MIN_DRIFT', 'SIGNIFICANT', 'CAPPED_WINDOWS', 'RESOLUTION_S', 't975', 'batch_means',
+           'autocorrelation', 'fit_mean', 'wandering_half_width', 'stalled_windows', 'stall_share', 'poisson_upper',
+           'stalls_half_width', 'warmup_windows', 'trend', 'significant_drift', 'drift', 'half_width',
+           'least_half_width']
 
 # %% ../../nbs/timing/02_uncertainty.ipynb #ea1a9647
 import math
@@ -237,3 +238,14 @@ def half_width(
     calm = [usual if i in stalled else t for i, t in enumerate(times)]
     still = max(wandering_half_width(calm), abs(drift(times)) / 2 * statistics.fmean(times))
     return math.hypot(min(still, _farthest(calm)), stalls_half_width(lengths, len(times)))
+
+# %% ../../nbs/timing/02_uncertainty.ipynb #8f6ffc4b
+RESOLUTION_S = 0.5e-6  # of a window, seconds: "around 0.5 microseconds" (CUDA, cudaEventElapsedTime); a host's clock is finer
+
+
+def least_half_width(
+    n: int,  # windows, at least 2
+    steps: float,  # in a window
+) -> float:  # seconds per step
+    "Return half the width of the 95 % interval of a mean whose windows have the resolution of the clock as their standard deviation."
+    return t975(n - 1) * RESOLUTION_S / steps / n**0.5
