@@ -81,16 +81,19 @@ class TimedRegion:
         self.compiled = compile_counts(), {}
         self.threads = thread_times(), {}
         self.memory.warmed_up()
+        synchronize(self.device)
         self.meter.start()
         self.wall_s = -perf_counter()
 
     def __exit__(self, *error):
+        if not any(error):  # a broken device does not answer
+            synchronize(self.device)  # work on a stream that no step joins, too: events on the main stream do not cover it
         self.wall_s += perf_counter()
         self.energy = self.meter.stop()  # first: the readings after it must not cost energy of the work
         self.threads = self.threads[0], thread_times()
         self.compiled = self.compiled[0], compile_counts()
         self.retries += allocator_retries(self.device)
-        if not any(error):  # a broken device does not answer
+        if not any(error):
             self.scales.append(self.scaler())
 
     def findings(self, m: Measurement) -> list[dict[str, Any]]:

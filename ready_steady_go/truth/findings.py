@@ -45,9 +45,9 @@ FINDINGS = dict(
         "end other processes (top lists them), or use --repeat 5 to see how much runs differ",
     ),
     clocks_disagree=Finding(
-        "the device clock and the wall clock differ by more than 2 %",
+        "the device clock and the wall clock differ by more than 2 %: a wrong clock, or work on a stream that the model does not join",
         "device clock: {device_ms:.4g} ms per step, wall clock: {wall_ms:.4g} ms; they disagree, so neither is reliable",
-        "measure again, or rent another box",
+        "let a model of your own wait for its streams; else measure again, or rent another box",
         WRONG,
     ),
     recompiled=Finding(

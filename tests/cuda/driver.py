@@ -64,6 +64,17 @@ def growing():
     return hook
 
 
+def apart():
+    "A hook that queues more work than a step has on a stream of its own, and never joins it."
+    side, x = torch.cuda.Stream(), torch.zeros(8, device="cuda")
+
+    def hook(module, args, out):
+        with torch.cuda.stream(side):
+            for _ in range(1000): x.add_(1)
+
+    return hook
+
+
 @contextlib.contextmanager
 def planted(bench, mistake):
     "Plant a mistake into what the bench builds."
@@ -73,6 +84,7 @@ def planted(bench, mistake):
         work = build(spec)
         if mistake == "loss": return replace(work, loss=waiting_loss(work.loss))
         if mistake == "memory": work.model.register_forward_hook(growing())
+        if mistake == "stream": work.model.register_forward_hook(apart())
         if mistake == "model": work.model.register_forward_hook(lambda module, args, out: torch.cuda.synchronize())
         return work
 

@@ -121,6 +121,13 @@ def test_trouble_has_its_finding(driver, trouble, env, code):
     assert (answer["record"]["throughput"] is None) == (code == "nonfinite")
 
 
+def test_work_on_a_stream_that_no_step_joins_is_seen(driver):
+    "The events on the main stream do not cover it; the wall clock waits for it."
+    cases = [dict(spec=MODEL | CASES["fp32"], point=dict(n_seconds=1.0), count=False, plant=plant) for plant in (None, "stream")]
+    plain, apart = ([f["code"] for f in answer["record"]["findings"]] for answer in driver(cases, KERNEL_US=KERNEL_US))
+    assert "clocks_disagree" in apart and "clocks_disagree" not in plain
+
+
 def test_jitter_widens_the_interval_and_keeps_the_mean(driver):
     cases = [dict(spec=MODEL | CASES["fp16"], point=dict(n_seconds=SECONDS), env=dict(JITTER=j)) for j in (0, 0.5)]
     calm, shaky = driver(cases, KERNEL_US=KERNEL_US)
