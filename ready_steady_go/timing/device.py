@@ -93,20 +93,31 @@ def make_clock(
     "Return the clock that measures the work of a device."
     return HostClock() if device.type == "cpu" else EventClock(device)
 
-# %% ../../nbs/timing/02b_device.ipynb #70beadb8
+# %% ../../nbs/timing/02b_device.ipynb #6d57ea70
 def _forget_fp32_precision() -> None:
     "Undo what a model has set by the names of torch 2.9 and later; mixed with the older names, torch refuses to answer."
-    if hasattr(torch.backends, "fp32_precision"):
-        torch.backends.fp32_precision = torch.backends.cudnn.fp32_precision = "none"
+    parts = (getattr(torch.backends.mkldnn, part, None) for part in ("conv", "rnn"))
+    for switch in (torch.backends, torch.backends.cudnn, *parts):
+        if hasattr(switch, "fp32_precision"):
+            switch.fp32_precision = "none"
 
 
+def _reset_half_precision() -> None:
+    "Set how products in half precision are summed to torch's defaults: FP32 sums, whose parts may be reduced in half precision."
+    cublas = torch.backends.cuda.matmul
+    cublas.allow_fp16_reduced_precision_reduction = cublas.allow_bf16_reduced_precision_reduction = True
+    if hasattr(cublas, "allow_fp16_accumulation"):  # torch 2.7 and later
+        cublas.allow_fp16_accumulation = False
+
+# %% ../../nbs/timing/02b_device.ipynb #70beadb8
 def set_precision(
     precision: str,  # one of `spec.options.PRECISIONS`
 ) -> dict[str, bool]:  # fields of the record, as torch reports them
-    "Set the TF32 switches and cuDNN's autotuning, and read them back."
+    "Set the switches of precision and cuDNN's autotuning, and read those of the record back."
     with warnings.catch_warnings():  # the names that every supported torch knows are deprecated in the newest
         warnings.simplefilter("ignore")
         _forget_fp32_precision()
+        _reset_half_precision()
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
