@@ -224,6 +224,59 @@ def test_an_old_record_of_an_own_model_has_no_digest_and_loads():
     assert settings_key(old) != settings_key(replace(old, digest="0123456789abcdef"))
 
 
+SEVERAL = """
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
+import torch
+from torch import nn
+from ready_steady_go.training.workload import Workload
+
+class Output(OrderedDict):  # as transformers' ModelOutput
+    pass
+
+Pair = namedtuple("Pair", "scores hidden")
+
+@dataclass
+class Both:
+    scores: torch.Tensor
+    hidden: list
+
+KINDS = dict(
+    tuple=lambda scores, hidden: (scores, hidden, None), output=lambda scores, hidden: Output(scores=scores, hidden=(hidden, hidden)),
+    pair=Pair, both=lambda scores, hidden: Both(scores, [hidden]),
+)
+
+class Net(nn.Module):
+    def __init__(self, kind, bad):
+        super().__init__()
+        self.layer, self.kind, self.bad = nn.Linear(8, 2), KINDS[kind], bad
+
+    def forward(self, x):
+        scores = self.layer(x)
+        return self.kind(scores, scores * float("nan") if self.bad else scores.detach())
+
+def build(spec, device):
+    kind, _, bad = spec.model.partition("-")
+    def draw(bs): return torch.randn(bs, 8, device=device), torch.randint(2, (bs,), device=device)
+    def loss(outputs, targets):
+        scores = outputs["scores"] if isinstance(outputs, dict) else outputs.scores if hasattr(outputs, "scores") else outputs[0]
+        return nn.functional.cross_entropy(scores, targets)
+    return Workload(Net(kind, bad).to(device), draw, loss)
+"""
+
+
+@pytest.mark.parametrize("kind", ["tuple", "output", "pair", "both"])
+@pytest.mark.parametrize("mode", ["train", "infer", "forward"])
+def test_a_model_may_return_several_tensors(here, mode, kind):
+    (here / "own_several.py").write_text(SEVERAL)
+    bench = Bench("cpu")
+    record = bench.point(replace(resolve(Spec(model=f"own_several:{kind}", mode=mode)), bs=4), n_batches=3)
+    assert record.outcome == "ok", record.error
+    if mode == "infer":
+        record = bench.point(replace(resolve(Spec(model=f"own_several:{kind}-bad", mode=mode)), bs=4), n_batches=3)
+        assert record.outcome == "failed:nonfinite" and "an output is not finite" in record.error
+
+
 IMAGES = MINE.replace("(bs, 8,", "(bs, 3, 32, 32,").replace("nn.Linear(8, 2)", "nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))")
 
 

@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['OPTIMIZER_CLASSES', 'AUTOCAST_DTYPES', 'STEP_CLASSES', 'STILL_UNSETTLED', 'GROWTH_INTERVAL', 'MAX_LOG2', 'MIN_LOG2',
            'Workload', 'mean_cross_entropy', 'sgd', 'optimizer_factory', 'optimizer_for', 'TrainStep', 'ForwardStep',
-           'InferStep', 'nonfinite_clause', 'scaler_state', 'skipped_steps', 'has_skipped', 'nonfinite_finding']
+           'InferStep', 'tensors_in', 'nonfinite_clause', 'scaler_state', 'skipped_steps', 'has_skipped',
+           'nonfinite_finding']
 
 # %% ../../nbs/training/01_workload.ipynb #d8e69a8a
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from time import monotonic
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -163,10 +165,25 @@ class InferStep(TrainStep):
     def __call__(self):
         half = self.autocast_dtype
         with torch.inference_mode(), torch.autocast(self.device_type, dtype=half, enabled=half is not None):
-            self.loss = self.model(self.inputs)  # the outputs: there is no loss
+            self.loss = self.model(self.inputs)  # the outputs, of any form: there is no loss
 
 
 STEP_CLASSES = {"train": TrainStep, "infer": InferStep, "forward": ForwardStep}  # by `spec.options.MODES`
+
+# %% ../../nbs/training/01_workload.ipynb #7e3de52a
+def tensors_in(
+    outputs: Any,  # of a model: a tensor, or sequences, mappings and dataclasses of tensors, such as a `ModelOutput`
+) -> list[Tensor]:
+    "Return the tensors of a model's outputs; anything else in them is left out."
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    if isinstance(outputs, Mapping):
+        parts = [*outputs.values()]
+    elif isinstance(outputs, list | tuple):
+        parts = [*outputs]
+    else:
+        parts = [getattr(outputs, f.name) for f in fields(outputs)] if is_dataclass(outputs) else []
+    return [tensor for part in parts for tensor in tensors_in(part)]
 
 # %% ../../nbs/training/01_workload.ipynb #b06beb5d
 def _all_finite(tensors: Iterable[Tensor]) -> bool:
@@ -179,8 +196,9 @@ def nonfinite_clause(
     step,  # a `TrainStep` or an object that acts as one, after at least one step
 ) -> str | None:  # a clause for a finding
     "Return what is not finite after a step, or None. Waits for the device."
-    if not _all_finite([step.loss]):
-        return f"the loss is {step.loss.item()}" if step.loss.ndim == 0 else "an output is not finite"
+    if not _all_finite(tensors_in(step.loss)):
+        is_loss = isinstance(step.loss, Tensor) and step.loss.ndim == 0
+        return f"the loss is {step.loss.item()}" if is_loss else "an output is not finite"
     if not _all_finite(step.work.model.parameters()):
         return "a gradient was not finite, and neither are the weights now"
     return None
