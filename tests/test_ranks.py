@@ -94,6 +94,34 @@ def test_out_of_memory_keeps_the_ranks_and_a_death_ends_them(tmp_path, monkeypat
     assert runner.child is None and processes_of(world.process.pid, world.token) == []
 
 
+EAGER = """
+import torch
+from torch import nn
+from ready_steady_go.training.workload import Workload
+
+class Eager(torch.optim.SGD):
+    "Has its state from the start, as Adagrad: an older torch does not make it again."
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        for p in self.param_groups[0]["params"]: self.state[p]["sum"] = torch.zeros_like(p)
+
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]: self.state[p]["sum"].add_(p.grad.square())
+        return super().step(closure)
+
+def build(spec, device):
+    def draw(bs): return torch.randn(bs, 8, device=device), torch.randint(2, (bs,), device=device)
+    return Workload(nn.Linear(8, 2).to(device), draw, nn.functional.cross_entropy, lambda model, fused: Eager(model.parameters(), lr=0.1))
+"""
+
+
+def test_an_optimizer_whose_state_exists_from_the_start(tmp_path):
+    (tmp_path / "own_eager.py").write_text(EAGER)
+    code, _, err = rsg(tmp_path, *"--model own_eager:net --bs 4 --gpus 2 --device cpu --n-batches 6".split())
+    (record,) = (from_line(line) for line in (tmp_path / "rsg-results.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (code, record.outcome, record.n_items) == (0, "ok", 48), (record.error, err)
+
+
 def test_a_rank_that_the_kernel_killed_is_out_of_host_memory():
     end = rank_gone("failed:rank 1 SIGKILL", "rank 1: ended by SIGKILL", True, (0, 1))
     assert end.oom_killed and str(end) == "rank 1: killed by the kernel: the host has too little memory; rent a box with more RAM"

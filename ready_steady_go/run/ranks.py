@@ -274,8 +274,7 @@ class RankBench(Bench):
 
     def _time(self, step, spec: Spec, requested: dict, limits: dict, progress, gpu) -> tuple[Measurement, dict, list[dict]]:
         "Return the measurement of all ranks with shared gradients, and the fields and findings of the readings around it."
-        step.scaler = torch.amp.GradScaler(step.device_type, enabled=step.scaler.is_enabled())  # the same on all ranks
-        step.optimizer.state.clear()
+        step.begin()  # the state of the optimizer and the scale are then the same on all ranks
         if spec.strategy != "fsdp2":
             share_gradients(step, spec, self.unused)
         region, agreed = TimedRegion(self.device, gpu, partial(scaler_state, step)), lambda done: all(self.ranks.gather(done))

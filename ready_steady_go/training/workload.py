@@ -104,11 +104,18 @@ class TrainStep:
         self.autocast_dtype = None if work.half_weights else AUTOCAST_DTYPES.get(precision)
         self.model = work.model  # a compiled or traced model replaces it: another object with the same weights
         self.inputs, self.targets = work.draw(bs)
-        scaled = precision == "fp16"
-        self.optimizer = (work.optimizer or sgd)(work.model, scaled if fused is None else fused) if self.learns else None
-        self.scaler = torch.amp.GradScaler(self.device_type, enabled=scaled)
+        self.scaled = precision == "fp16"
+        self.fused = self.scaled if fused is None else fused
+        self.begin()
         self.loss: Tensor = None  # of the last step
         work.model.train()
+
+    def begin(self) -> None:
+        "Begin with a new optimizer and a new gradient scaler. The weights stay as they are."
+        self.optimizer: torch.optim.Optimizer = None  # first, so that memory never holds two states
+        if self.learns:
+            self.optimizer = (self.work.optimizer or sgd)(self.work.model, self.fused)
+        self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.scaled)
 
     def forward(self) -> Tensor:
         "Return the loss of the batch, a scalar on the device."
