@@ -162,7 +162,7 @@ class PretendChild:
 class PretendRunner:
     "A runner whose throughput follows from the spec."
 
-    lost, device, usable_bytes = False, None, None
+    lost, device, usable_bytes, cards = False, None, None, ()
 
     def __init__(self, wrong=(), refused=("tf32", "inductor:max-autotune-no-cudagraphs", True), end_after=math.inf, mem=None, half_bs=8):
         from ready_steady_go.box.machine import Machine

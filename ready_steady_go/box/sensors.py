@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SM', 'MEM', 'UNCORRECTED', 'SINCE_LOAD', 'EVER', 'SLOWDOWN', 'THROTTLE_REASONS', 'JOIN_TIMEOUT_S', 'Gpu', 'open_gpu',
-           'gpu_at', 'nvml_address', 'GpuFacts', 'read_facts', 'reason_names', 'Sample', 'read_sample', 'Sampler',
-           'LoadSummary', 'under_load', 'summarise_load', 'EnergyMeter', 'pids_max']
+           'gpu_at', 'nvml_address', 'card_id', 'GpuFacts', 'read_facts', 'reason_names', 'Sample', 'read_sample',
+           'Sampler', 'LoadSummary', 'under_load', 'summarise_load', 'EnergyMeter', 'pids_max']
 
 # %% ../../nbs/box/03a_sensors.ipynb #9d1c8601
 import re
@@ -114,6 +114,12 @@ def gpu_at(
             gpu.close()
 
 # %% ../../nbs/box/03a_sensors.ipynb #96471bbf
+def _uuid_address(props: Any) -> str | None:
+    "Return the UUID of torch's device as NVML writes it; a driver without UUIDs has zeros."
+    uuid = str(getattr(props, "uuid", "")).removeprefix("GPU-")
+    return f"GPU-{uuid}" if uuid.strip("0-") else None
+
+
 def nvml_address(
     props: Any,  # `torch.cuda.get_device_properties(device)`
 ) -> str | None:
@@ -121,8 +127,14 @@ def nvml_address(
     ids = [getattr(props, f"pci_{part}_id", -1) for part in ("domain", "bus", "device")]
     if min(ids) >= 0:
         return "{:08x}:{:02x}:{:02x}.0".format(*ids)
-    uuid = getattr(props, "uuid", None)
-    return None if uuid is None else f"GPU-{str(uuid).removeprefix('GPU-')}"
+    return _uuid_address(props)
+
+
+def card_id(
+    props: Any,  # as for `nvml_address`
+) -> str | None:
+    "Return the id of torch's device for `box.in_use`: its UUID, or the PCI address where torch has none. None: it has neither."
+    return _uuid_address(props) or nvml_address(props)
 
 # %% ../../nbs/box/03a_sensors.ipynb #b855ecc9
 SM, MEM = 1, 2  # NVML's numbers of the clocks

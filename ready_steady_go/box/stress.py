@@ -6,8 +6,8 @@
 __all__ = ['MATMUL_DTYPES', 'SHORTER_SUMS', 'MATRIX_SIDES', 'CPU_MATRIX_SIDES', 'COPY_BYTES', 'CPU_COPY_BYTES', 'LINK_BYTES',
            'CUBLAS_WORKSPACE', 'MIN_REPEATS', 'MAX_UNREAD_STEPS', 'missing_kernels', 'missing_gfx',
            'missing_kernels_message', 'missing_kernels_error', 'free_bytes', 'has_precision', 'matmul_ceiling',
-           'device_copy', 'host_link', 'RepeatedStep', 'repeat_step', 'stress', 'pci_id', 'unused_gpu', 'answer',
-           'main']
+           'device_copy', 'host_link', 'RepeatedStep', 'repeat_step', 'stress', 'gpu_properties', 'pci_id',
+           'unused_gpu', 'answer', 'main']
 
 # %% ../../nbs/box/03c_stress.ipynb #2eb1ae2f
 import os
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ from ready_steady_go.box.machine import (
     thread_times,
 )
 from .process import answer_questions
-from .sensors import nvml_address
+from .sensors import card_id, nvml_address
 from ..spec.errors import UserError, cut_text
 from ..spec.options import PRECISIONS
 from ..timing.device import check_precision, find_device, free_memory, is_oom, make_clock, set_precision
@@ -402,16 +403,22 @@ def stress(
     return found
 
 # %% ../../nbs/box/03c_stress.ipynb #8eb183b2
+def gpu_properties(
+    name: str | None,  # of the device, as typed; None: the default device
+) -> Any:  # of `torch.cuda.get_device_properties`
+    "Return what torch knows of the NVIDIA or AMD GPU, without using it; None without such a GPU."
+    if not (name or "cuda").startswith("cuda") or not torch.cuda.is_available():
+        return None
+    index = torch.device(name or "cuda").index or 0
+    return torch.cuda.get_device_properties(index) if index < torch.cuda.device_count() else None
+
+
 def pci_id(
     name: str | None,  # of the device, as typed; None: the default device
 ) -> str | None:  # `00000000:01:00.0`; an old torch knows only `GPU-` and the UUID
     "Return the address of the NVIDIA GPU, without using it; None without such a GPU."
-    if not (name or "cuda").startswith("cuda") or torch.version.hip or not torch.cuda.is_available():
-        return None
-    index = torch.device(name or "cuda").index or 0
-    if index >= torch.cuda.device_count():
-        return None
-    return nvml_address(torch.cuda.get_device_properties(index))
+    props = None if torch.version.hip else gpu_properties(name)
+    return None if props is None else nvml_address(props)
 
 # %% ../../nbs/box/03c_stress.ipynb #206830cf
 def unused_gpu(
@@ -438,7 +445,7 @@ def unused_gpu(
 def _find_gpu(question: dict) -> dict:
     "Return what is known before the device is used."
     unused = unused_gpu(question["device"])  # first: torch warns only once that it finds no GPU
-    return dict(event="found", pci=pci_id(question["device"]), unused=unused)
+    return dict(event="found", pci=pci_id(question["device"]), card=card_id(gpu_properties(question["device"])), unused=unused)
 
 
 def _run_stress(question: dict, send: Callable[[dict], None]) -> dict:

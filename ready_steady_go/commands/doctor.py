@@ -24,6 +24,7 @@ from typing import Any
 from .. import __version__
 from ..box import sensors
 from ..box.expected import parse_expected, unexpected
+from ..box.in_use import hold_card
 from ..box.machine import CGROUP_ROOT, as_gib, read_text
 from ..box.price import Price, find_price
 from ..box.process import child_command
@@ -114,11 +115,13 @@ class Examination:
         self.progress(self.phase)
 
     def find(self, child: Child, device: str | None) -> None:
-        "Ask the child for the GPU's address."
+        "Ask the child for the GPU's address. Raise `CardInUse` if another run uses it."
         answer = child.ask(dict(do="find", device=device), limit_s=FIRST_BEAT_TIMEOUT_S)
         if answer.get("unused"):
             self.findings.append(finding("gpu_unused", why=answer["unused"]))
         self.pci, self.count = answer.get("pci"), answer.get("count", 1)
+        if answer.get("card"):
+            hold_card(answer["card"])  # until this process ends
         self.readings = GpuReadings(self.pci, self.sources.sensors)
 
     def load(self, child: Child, device: str | None, seconds: float, silent_s: float) -> None:

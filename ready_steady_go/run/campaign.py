@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 from ..box.expected import Expected, parse_expected, unexpected
+from ..box.in_use import cards_held
 from ..box.machine import Machine, nvidia_driver, precision_findings
 from ..box.price import Price, find_price
 from .layout import LAYOUT, in_channels_last, tries_channels_last
@@ -458,22 +459,26 @@ def refuse(campaign: Campaign, requests: list[Request]) -> None:
 # %% ../../nbs/run/06g_campaign.ipynb #03e0d285
 @contextmanager
 def measuring(campaign: Campaign, options: RunOptions) -> Iterator[None]:
-    "Show the machine and its price, watch the GPU while a `with` block measures, and push the records after it."
+    """Show the machine and its price, watch the GPU while a `with` block measures, and push the records after it.
+
+    Raise `CardInUse` if another run uses the GPU.
+    """
     screen, runner = campaign.screen, campaign.runner
-    screen.machine(runner.machine)
-    if options.device is None and runner.machine.device == "cpu":
-        for text in cpu_notes(nvidia_driver() is not None):
-            screen.note(text)
-    campaign.watch.begin(runner.machine)
-    campaign.expected = parse_expected(options.expect)
-    campaign.all_elsewhere = options.hand_back or options.hand_back_after is not None
-    screen.cost(campaign.lookup.price)
-    try:
-        yield
-    finally:
-        campaign.watch.end()
-        campaign.end_log()
-    runner.finish()  # nothing is timed any more
+    with cards_held(runner.cards):
+        screen.machine(runner.machine)
+        if options.device is None and runner.machine.device == "cpu":
+            for text in cpu_notes(nvidia_driver() is not None):
+                screen.note(text)
+        campaign.watch.begin(runner.machine)
+        campaign.expected = parse_expected(options.expect)
+        campaign.all_elsewhere = options.hand_back or options.hand_back_after is not None
+        screen.cost(campaign.lookup.price)
+        try:
+            yield
+        finally:
+            campaign.watch.end()
+            campaign.end_log()
+        runner.finish()  # nothing is timed any more
     made = {r.id for r in campaign.made}
     kept = only_here(campaign.journal.path) if campaign.all_elsewhere else []  # else the box would stay
     records = [*(r for r in kept if r.id not in made), *campaign.made]

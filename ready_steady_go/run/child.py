@@ -19,7 +19,7 @@ import torch
 
 from ..box.process import answer_in_copies, answer_questions, can_be_copied, take_pipes
 from .bench import BEAT_S, Bench
-from .devices import with_devices
+from .devices import used_cards, with_devices
 from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.spec import Spec
 from ..timing.device import usable_bytes
@@ -27,11 +27,12 @@ from ..training.families import families_of, family_names, load_family
 
 # %% ../../nbs/run/06b_child.ipynb #52561697
 def answer_check(bench: Bench, question: dict, renewable: bool = False) -> dict[str, Any]:
-    "Return the completed specs, the machine, its usable memory, and if a fresh copy of this process can replace it."
+    "Return the completed specs, the machine, its usable memory and cards, and if a fresh copy of this process can replace it."
     complete = (bench.check(Spec(**spec)) for spec in question["specs"])
     specs = [asdict(with_devices(spec, bench.device.type, may_differ=question.get("may_differ", False))) for spec in complete]
-    usable = usable_bytes(bench.device)
-    return dict(event="checked", specs=specs, machine=asdict(bench.machine), usable_bytes=usable, renewable=renewable)
+    usable, here = usable_bytes(bench.device), max((spec["n_gpus"] // (spec["n_nodes"] or 1) for spec in specs), default=1)
+    facts = dict(machine=asdict(bench.machine), usable_bytes=usable, renewable=renewable, cards=used_cards(bench.device, here))
+    return dict(event="checked", specs=specs, **facts)
 
 
 def answer_point(bench: Bench, question: dict, send: Callable[[dict], None]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ __all__ = ['JOIN_S', 'JOIN_AGAIN_S', 'take_part', 'follow_worlds', 'follow']
 import time
 from collections.abc import Callable
 
+from ..box.in_use import cards_held
 from .campaign import Interrupted, handle_signals, ignore_signal, new_runner, nodes_of, raise_interrupted
 from .request import Request
 from .screen import Screen
@@ -60,7 +61,8 @@ def follow(request: Request, screen: Screen) -> int:  # exit code: 0 machine 0 h
         screen.note(
             f"machine {nodes.rank} of {nodes.n}: this one only takes part; machine 0 at {nodes.master} prints and keeps the results"
         )
-        finished = follow_worlds(lambda: Child(world_command(spec.n_gpus // nodes.n, kind, nodes), spec.n_gpus), screen.note)
+        with cards_held(runner.cards):
+            finished = follow_worlds(lambda: Child(world_command(spec.n_gpus // nodes.n, kind, nodes), spec.n_gpus), screen.note)
     except Interrupted as stop:
         return 128 + stop.args[0]
     except ChildGone as gone:

@@ -20,6 +20,7 @@ from torch import nn
 from . import child
 from .bench import BEAT_S, Bench, Heartbeat, describe_error
 from .child import refused
+from .devices import used_cards
 from ..spec.errors import NotOnThisDevice, UserError
 from ..spec.spec import Spec
 from ..timing.device import check_precision, free_memory, set_precision, usable_bytes
@@ -110,8 +111,8 @@ class QualityAnswers:
     def _checked(self, bench: Bench, question: dict) -> dict[str, Any]:
         "Return the completed specs, and what `Answers` returns beside them."
         specs = [asdict(complete_for_task(bench, Spec(**spec))) for spec in question["specs"]]
-        facts = dict(machine=asdict(bench.machine), usable_bytes=usable_bytes(bench.device), renewable=self.renewable)
-        return dict(event="checked", specs=specs, **facts)
+        facts = dict(machine=asdict(bench.machine), usable_bytes=usable_bytes(bench.device), cards=used_cards(bench.device))
+        return dict(event="checked", specs=specs, renewable=self.renewable, **facts)
 
     def _trained(self, bench: Bench, question: dict, send: Callable[[dict], None]) -> dict[str, Any]:
         "Return the result of a training, or its error."

@@ -359,6 +359,7 @@ class Runner:
         self.used_by: Spec | None = None  # the model that the child has measured to the end
         self.machine: Machine | None = None
         self.usable_bytes: int | None = None  # device memory that tensors can have; None: unknown
+        self.cards: set[str] = set()  # ids of all cards that it uses, for `box.in_use`
         self.lost = False  # the device is gone, and every further point would fail
         self.has_record = False  # of at least one point
 
@@ -394,6 +395,7 @@ class Runner:
         self.usable_bytes = answer.get("usable_bytes") if isinstance(answer.get("usable_bytes"), int) else None
         try:
             self.machine = Machine(**answer["machine"])
+            self.cards |= {str(card) for card in answer.get("cards") or []}
             return [Spec(**spec) for spec in answer["specs"]]
         except (KeyError, TypeError):
             raise ChildGone(PROTOCOL, "the answer has no machine: the model writes to the pipe of the benchmark") from None

@@ -32,10 +32,10 @@ def fake(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fakecuda")
     try: found = fake_cuda.build(folder)
     except subprocess.CalledProcessError as error: pytest.fail(f"the fake CUDA cannot be built: {error}")
-    cache = tmp_path_factory.mktemp("cache")
+    cache, temp = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("temp")  # the locks of the fake cards are there
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("FAKE_CUDA", "CUDA_", "COV_CORE"))}
     paths = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
-    return keep | found | dict(XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1", PYTHONPATH=paths)
+    return keep | found | dict(XDG_CACHE_HOME=str(cache), TMPDIR=str(temp), OMP_NUM_THREADS="1", PYTHONPATH=paths)
 
 
 @pytest.fixture(scope="session")
