@@ -189,7 +189,7 @@ def test_a_ceiling_that_a_model_beats_is_measured_once_more(a100, monkeypatch):
 
     bench, spec = a100
     asked = []
-    def measured(*about, again):
+    def measured(*about, again=False):
         asked.append(again)
         return 17.0, []
     monkeypatch.setattr(module, "box_ceiling", measured)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..box.ceiling import CEILING_S, once_per_boot
+from ..box.ceiling import CEILING_S, applied_limits, ceiling_name, once_per_boot
 from ..box.machine import Machine, cpu_cores, cpu_wait_share, describe_machine, precision_findings, thread_times
 from ..box.sensors import SM, EnergyMeter, Gpu, nvml_address, open_gpu, read_sample
 from ..box.stress import matmul_ceiling, missing_kernels_error, unused_gpu
@@ -314,13 +314,14 @@ def box_ceiling(
     machine: Machine,
     precision: str,  # one of `spec.options.PRECISIONS`
     max_clock_mhz: int | None = None,  # highest clock of the GPU, from NVML
+    limits: str = "",  # from `box.ceiling.applied_limits`
     again: bool = False,  # measure in any case, and keep the higher value
 ) -> tuple[float | None, list[dict[str, Any]]]:  # TFLOP/s, None on a CPU or without memory for it; findings
     "Return the matmul throughput of this very box, if it is one that the card can reach."
     if device.type == "cpu":
         return None, []
     limit = highest_tflops(machine.device_name, precision, max_clock_mhz)
-    what = f"{machine.device_name} {machine.pci_id} {precision} torch {machine.pytorch}"
+    what = ceiling_name(machine, precision, limits)
     try:
         return once_per_boot(what, lambda: (matmul_ceiling(device, precision, CEILING_S) or {}).get("tflops"), limit, again)
     except RuntimeError:
@@ -419,10 +420,14 @@ class Bench:
         if model != self.spec:
             self.spec, self.work = None, None
             self.remeasured = False
-            self.ceiling, self.doubts = box_ceiling(self.device, self.machine, spec.precision, self.max_clock)
+            self.ceiling, self.doubts = self._ceiling(spec.precision)
             self.work = prepare_workload(self.load(spec.family).build(spec, self.device), spec)
             self.spec = model
         return self.work
+
+    def _ceiling(self, precision: str, again: bool = False) -> tuple[float | None, list[dict[str, Any]]]:
+        "Return the matmul throughput of this device at its limits of now, and findings; see `box_ceiling`."
+        return box_ceiling(self.device, self.machine, precision, self.max_clock, applied_limits(self.gpu), again=again)
 
     def _prepare(self, spec: Spec) -> tuple[Any, dict]:
         "Return the step, and the fields of a record that say what was built."
@@ -502,7 +507,7 @@ class Bench:
         if self.ceiling is None or self.remeasured or (verdict["finding"] or {}).get("code") not in ("over_ceiling", "over_peak"):
             return False
         self.remeasured = True
-        higher, doubts = box_ceiling(self.device, self.machine, spec.precision, self.max_clock, again=True)
+        higher, doubts = self._ceiling(spec.precision, again=True)
         self.ceiling, self.doubts = higher or self.ceiling, self.doubts + doubts
         return True
 

@@ -68,13 +68,13 @@ def test_a_gpu_that_torch_cannot_use_is_refused(rented, tmp_path):
 PLAY = """
 import json, os, sys
 from dataclasses import replace
-from ready_steady_go.box.ceiling import boot_id, ceilings_file
+from ready_steady_go.box.ceiling import boot_id, ceiling_name, ceilings_file, applied_limits
 from ready_steady_go.run.bench import Bench
 from ready_steady_go.spec.spec import Spec
 
 bench, question = Bench("cuda"), json.loads(sys.stdin.read())
 spec = replace(bench.check(Spec(model=question["model"], precision="fp32")), bs=question["bs"])
-name = f"{bench.machine.device_name} {bench.machine.pci_id} fp32 torch {bench.machine.pytorch}"
+name = ceiling_name(bench.machine, "fp32", applied_limits(bench.gpu))
 
 def play(kept):
     "Measure a point with a value in the file; return record and file."
@@ -107,6 +107,15 @@ def test_a_ceiling_that_is_wrong_is_refused_said_and_measured_again(rented):
     assert [codes(answer).count("wrong_ceiling") for answer in (first, three, thousand, again, low)] == [0, 1, 1, 0, 0]
     assert "3e+04 TFLOP/s, kept from an earlier run" in str(thousand["findings"])
     assert "over_ceiling" not in codes(low)
+
+
+def test_a_ceiling_belongs_to_a_power_limit(rented):
+    "The box keeps that of 350 W. With half of the power, half of the throughput is the ceiling, and each is found again."
+    (full,), (half,) = play(rented("limit=350000"), None), play(rented("limit=175000", TFLOPS=15), None)
+    assert half["kept"] == pytest.approx(full["kept"] / 2, rel=0.05)
+    assert half["ceiling_share"] == pytest.approx(half["model_tflops"] / half["kept"])
+    (again,) = play(rented("limit=350000", TFLOPS=15), None)
+    assert again["kept"] == full["kept"]
 
 
 def test_with_a_wrong_ceiling_an_impossible_rate_is_refused(rented):
