@@ -372,7 +372,7 @@ def test_slow_matmuls_and_links():
     assert slow_link(x1) and slow_link(fine, load=dict(pcie_gen=4, pcie_width=16))
 
 
-def report_of(name, capsys, *, facts=None, **measured):
+def report_of(name, capsys, *, facts=None, sms=None, **measured):
     "Return exit code and report of a doctor that measures this on a card, with the real data sheets and rules."
     class Known(Sensors):
         @staticmethod
@@ -381,7 +381,7 @@ def report_of(name, capsys, *, facts=None, **measured):
         def summarise_load(samples): return LoadSummary(sm_clock_mhz=1900, power_w=300, throttle={}, n_samples=9)
 
     sources = Sources(Known, ALL_SOURCES.health, lambda typed: None, ALL_SOURCES.peak, ALL_SOURCES.highest, ALL_SOURCES.data_sheet)
-    beat = dict(event="beat", phase="starting", machine=TOY | dict(device_name=name))
+    beat = dict(event="beat", phase="starting", machine=TOY | dict(device_name=name, gpu_sm_count=sms))
     code = doctor_command(as_json=True, screen=Screen(as_json=True), start=scripted(beat, dict(event="stress", done=GOOD | measured)),
                           sources=sources, require="healthy")  # fmt: skip
     return code, json.loads(capsys.readouterr().out)
@@ -412,6 +412,12 @@ def test_sums_in_fp32_halve_the_fp16_of_a_p100(capsys):
     code, report = report_of("Tesla P100-PCIE-16GB", capsys, matmul=matmul(fp32=8.4, fp16=9.0), copy=500.0)
     assert code == 0 and report["peak_tflops"]["fp16"] == 9.3, report["findings"]
     assert report_of("Tesla P100-PCIE-16GB", capsys, matmul=matmul(fp32=8.4, fp16=17.5), copy=500.0)[0] == 0
+
+
+def test_another_chip_of_the_name_has_no_share_of_the_data_sheet(capsys):
+    "An RTX 3080 with 12 GB has 70 multiprocessors, not 68."
+    of = lambda sms: report_of("NVIDIA GeForce RTX 3080", capsys, sms=sms, matmul=matmul(fp32=25.0))[1]["peak_tflops"]["fp32"]
+    assert (of(68), of(70)) == (29.8, None)
 
 
 def test_old_ecc_errors_are_a_note(capsys):

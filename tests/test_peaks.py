@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ready_steady_go.spec.options import PRECISIONS
-from ready_steady_go.truth.peaks import cards, find_card, peak, possible_cards
+from ready_steady_go.truth.peaks import boost_clock, cards, find_card, peak, possible_cards, published_sms
 
 
 def test_the_table_has_enough_cards():
@@ -23,6 +23,30 @@ def test_line(p):
     for other in (p.name.lower(), p.name.replace("NVIDIA ", ""), f"  {p.name} ", p.name.replace("-", " ")): assert find_card(other) is p
     for more in ("Laptop GPU", "D", "MIG 1g.5gb", "Max-Q", "7GB"):
         assert find_card(f"{p.name} {more}") is None and not possible_cards(f"{p.name} {more}")
+
+
+# as torch counts them on the card
+@pytest.mark.parametrize("name, sms, other", [
+    ("NVIDIA GeForce RTX 3080", 68, 70), ("NVIDIA GeForce RTX 2060", 30, 34), ("NVIDIA GeForce GTX 1070", 15, 16),
+    ("NVIDIA GeForce RTX 3050", 20, 18), ("NVIDIA GeForce RTX 4090", 128, 114), ("NVIDIA A100-SXM4-80GB", 108, 96),
+    ("NVIDIA H100 80GB HBM3", 132, 114), ("Tesla T4", 40, 20), ("Tesla P100-SXM2-16GB", 56, 28), ("NVIDIA GeForce RTX 5090", 170, 84),
+    ("AMD Instinct MI300X", 304, 38), ("AMD Instinct MI250X", 110, 104),
+])  # fmt: skip
+def test_another_chip_of_the_same_name_is_not_known(name, sms, other):
+    assert find_card(name, sms) is find_card(name) is not None and find_card(name, other) is None
+    assert boost_clock(name, sms) == boost_clock(name) and boost_clock(name, other) is None
+
+
+def test_where_multiprocessors_are_not_published_the_name_decides():
+    for name, chip in ("NVIDIA A10G", "GA102"), ("AMD Radeon RX 7900 XTX", "RDNA3"), ("NVIDIA B200", "GB100"):
+        assert find_card(name).chip == chip and published_sms(find_card(name)) is None and find_card(name, 48) is find_card(name)
+    assert all(card.cores % (published_sms(card) or 1) == 0 for card in cards() if card.cores)
+    unknown = [card.name for card in cards() if card.cores and not published_sms(card)]
+    assert all(name.startswith("AMD Radeon") for name in unknown)
+
+
+def test_a_v100_with_a_higher_clock_has_no_data_sheet():
+    assert find_card("Tesla V100-SXM3-32GB") is None and not possible_cards("Tesla V100-SXM3-32GB-H")
 
 
 # dense, tensor cores accumulating in FP32, as the whitepapers print them

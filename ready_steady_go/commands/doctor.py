@@ -138,10 +138,16 @@ class Examination:
         "The device's name, or None if the child has not reported it."
         return self.machine["device_name"] if self.machine else None
 
+    @property
+    def sheet_name(self) -> str | None:
+        "The device's name for the table of data sheets; None if it is not known, or if this is another chip of that name."
+        name, sm_count = self.device_name, (self.machine or {}).get("gpu_sm_count")
+        return name if find_card(name, sm_count) or not find_card(name) else None
+
     def finish(self) -> None:
         "Add the findings of the sensors."
         self.readings.stop()
-        sheet = self.sources.data_sheet(self.device_name)
+        sheet = self.sources.data_sheet(self.sheet_name)
         if self.readings.gpu:
             facts = self.readings.before, self.readings.load, self.readings.after
             self.findings += self.sources.health(*facts, sheet.boost if sheet else None)
@@ -329,7 +335,7 @@ def make_report(
     "Return all that is known, the findings, and the verdict on each rule."
     measured, matmul, readings = seen.measured, seen.measured.get("matmul", {}), seen.readings
     gpu, load, cost = _as_dict(readings.before), _as_dict(readings.load), _as_dict(price)
-    peaks = {p: peak(seen.device_name, p) if seen.device_name and result else None for p, result in matmul.items()}
+    peaks = {p: peak(seen.sheet_name, p) if seen.sheet_name and result else None for p, result in matmul.items()}
     shares = {p: matmul[p]["tflops"] / top if top else None for p, top in peaks.items()}
     findings = all_findings(seen, shares, gpu, load)
     serious = unhealthy(findings)

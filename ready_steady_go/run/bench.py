@@ -490,8 +490,8 @@ class Bench:
         least = forward_flops(spec, winograd=True) if spec.precision == "fp32" else None
         about = spec.mode, spec.precision, self.machine.device_name, spec.n_gpus, m.throughput
         tf32_off = fields.get("tf32_matmul") is False and fields.get("tf32_conv") is False
-        unneeded = unneeded_flops(spec)
-        verdict_now = lambda: verdict_fields(forward_flops(spec), *about, self.ceiling, least, tf32_off, self.max_clock, unneeded)
+        more = self.max_clock, unneeded_flops(spec), self.machine.gpu_sm_count
+        verdict_now = lambda: verdict_fields(forward_flops(spec), *about, self.ceiling, least, tf32_off, *more)
         verdict = verdict_now()
         if self._was_beaten(spec, verdict):
             verdict = verdict_now()

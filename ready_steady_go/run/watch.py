@@ -95,7 +95,8 @@ class GpuWatch:
         load = summarise_load(s for s in samples if s.time_s >= since)
         judged = load if load.n_samples >= MIN_SAMPLES else summarise_load(samples)
         brief = record.search in BRIEF
-        found = [] if brief else worded(self.host + gpu_findings(self.facts, judged, read_facts(self.gpu), boost_clock(record.device_name)))
+        boost = boost_clock(record.device_name, record.gpu_sm_count)
+        found = [] if brief else worded(self.host + gpu_findings(self.facts, judged, read_facts(self.gpu), boost))
         return replace(record, **watched_fields(self.facts, load), pids_max=self.pids, findings=[*(record.findings or []), *found])
 
     def end(self) -> None:

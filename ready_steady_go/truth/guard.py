@@ -199,6 +199,7 @@ def verdict_fields(
     tf32_off: bool = False,  # TF32 was read back as off
     max_clock_mhz: float | None = None,  # highest clock of the GPU, from NVML
     unneeded_flops: int = 0,  # FLOP per sample, from `flops.unneeded_flops`
+    sm_count: int | None = None,  # as torch counts them, see `find_card`
 ) -> dict:  # model_tflops, mfu, ceiling_share, plausible, and finding: None, or `code` and `text`
     "Return the verdict on a result as fields of a record. If `plausible` is False, the outcome is `impossible`."
     box = MeasuredHere(ceiling_tflops=ceiling_tflops, max_clock_mhz=max_clock_mhz, tf32_off=tf32_off, unneeded_flops=unneeded_flops)
@@ -206,5 +207,5 @@ def verdict_fields(
         throughput=throughput, forward_flops=forward_flops, mode=mode, precision=precision,
         device_name=device_name or "", n_gpus=n_gpus, box=box, least_flops=least_flops,
     )  # fmt: skip
-    mfu = v.mfu if find_card(device_name) else None
+    mfu = v.mfu if find_card(device_name, sm_count) else None
     return dict(model_tflops=v.tflops, mfu=mfu, ceiling_share=v.ceiling_share, plausible=v.plausible, finding=v.finding)
