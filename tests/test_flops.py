@@ -8,7 +8,15 @@ from torch import nn
 
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.training.families import resolve
-from ready_steady_go.truth.flops import SHAPES, _forward_flops, count_flops, forward_flops, model_flops, named_forward_flops
+from ready_steady_go.truth.flops import (
+    SHAPES,
+    _forward_flops,
+    count_flops,
+    forward_flops,
+    model_flops,
+    named_forward_flops,
+    needed_flops,
+)
 
 # multiply-adds of one forward pass in units of 10^9: timm's results/benchmark-infer-*.csv, and the papers where they agree
 GMAC = {
@@ -95,6 +103,20 @@ def test_transformers(name, seq_len, gmac):
 ])  # fmt: skip
 def test_a_decoder_has_two_flops_per_parameter(name, params):
     assert SHAPES[name].flops(1) / 2 == pytest.approx(params, rel=0.01)
+
+
+@pytest.mark.parametrize("name, seq_len", [("gpt2", 1024), ("gpt2", 64), ("llama-3.2-1b", 256)])
+def test_a_record_and_a_name_count_attention_alike(name, seq_len):
+    "Both count the whole matrix for MFU, and half of it for a limit."
+    spec = resolve(Spec(model=name, seq_len=seq_len, layers=2))
+    shape = replace(SHAPES[name], layers=2)
+    assert forward_flops(spec) == shape.flops(seq_len) and needed_flops(spec) == shape.flops(seq_len, masked=True)
+    assert forward_flops(spec) - needed_flops(spec) == 2 * 2 * seq_len**2 * shape.width
+
+
+def test_an_encoder_needs_all_of_its_attention():
+    spec = resolve(Spec(model="distilbert-base-cased", layers=1))
+    assert needed_flops(spec) == forward_flops(spec) and SHAPES["bert-base"].flops(512) == SHAPES["bert-base"].flops(512, masked=True)
 
 
 def test_a_recurrent_language_model():

@@ -134,6 +134,24 @@ def test_a_record_is_judged_by_the_same_rules():
     assert over["plausible"] and over["finding"]["code"] == "over_ceiling" and over["ceiling_share"] == pytest.approx(700 / 650)
 
 
+def test_a_limit_leaves_out_what_a_causal_mask_hides(tmp_path):
+    "Of 8192 tokens of GPT-2, a kernel that skips the masked half does 70 % of what is counted: at 80 % of the peak, MFU is 1.15."
+    from ready_steady_go.truth.flops import SHAPES
+
+    whole, needed = (SHAPES["gpt2"].flops(8192, masked=masked) for masked in (False, True))
+    assert 0.65 < needed / whole < 0.75
+    for share, code in ((0.8, None), (1.1, "over_peak"), (1.35, "impossible")):
+        rate = share * 312e12 / (3 * needed)
+        fields = verdict_fields(whole, "train", "bf16", "NVIDIA A100-SXM4-80GB", 1, rate, 310.0, needed_flops=needed)
+        assert code_of(fields) == code and fields["mfu"] == pytest.approx(share * whole / needed)
+        assert fields["ceiling_share"] == pytest.approx(fields["mfu"] * 312 / 310)
+    rows = [row(f"{share}", "NVIDIA A100-SXM4-80GB", "gpt2", share * 312e12 / (3 * needed), family="hf", precision="bf16", seq_len=8192)
+            for share in (0.9, 1.1)]  # fmt: skip
+    found = judged(rows, tmp_path)
+    assert [found[id]["plausible"] for id in ("0.9", "1.1")] == [True, False]
+    assert found["0.9"]["tflops"] == pytest.approx(0.9 * 312 * whole / needed, rel=1e-3) and "110% of" in found["1.1"]["why"]
+
+
 VGG19 = 39.3e9, 17.6e9  # FLOP per sample, forward: counted directly, and by Winograd's algorithm
 
 

@@ -27,7 +27,7 @@ from ..spec.spec import Spec
 from ..store.record import BRIEF, YOUNGER_FIELDS, Record
 from ..timing.uncertainty import TARGET_HALF_WIDTH, half_width
 from ..training.families import resolve
-from ..truth.flops import forward_flops, named_forward_flops, unneeded_flops
+from ..truth.flops import forward_flops, named_forward_flops, shape_of, unneeded_flops
 from ..truth.guard import MeasuredHere, Verdict, judge
 
 # %% ../../nbs/report/07o_recheck.ipynb #10715966
@@ -146,15 +146,23 @@ def count_apart(questions: Iterable[str]) -> dict[str, Counted]:
     return {question: Counted(*json.loads(line)) for question, line in zip(asked, out.splitlines()) if line.endswith("]")}
 
 # %% ../../nbs/report/07o_recheck.ipynb #fef2593c
+def _named_flops(record: Record, masked: bool) -> int | None:
+    "Return the FLOPs of a record of transformers by its name; None if it is not the model of that name."
+    shape = shape_of(str(record.model))
+    as_named = shape and not record.layers and (not shape.vocab or (record.task == "lm" and record.vocab == shape.vocab))
+    return named_forward_flops(str(record.model), family="hf", seq_len=record.seq_len, masked=masked) if as_named else None
+
+
 def judged_again(record: Record, counted: Counted) -> Verdict:
     "Return the guard's verdict on a record, from its throughput, its model and its device alone."
-    forward = counted.forward
+    forward, needed = counted.forward, None
     if record.family == "hf":
-        forward = named_forward_flops(str(record.model), family="hf", seq_len=record.seq_len)
+        forward, needed = (_named_flops(record, masked) for masked in (False, True))
     tf32_off = record.tf32_matmul is False and record.tf32_conv is False
     about: dict = dict(
         throughput=record.throughput,
         forward_flops=forward,
+        needed_flops=needed,
         mode=str(record.mode),
         precision=record.precision or "",
         device_name=record.device_name or "",

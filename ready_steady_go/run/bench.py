@@ -54,7 +54,7 @@ from ..training.families import load_family, resolve
 from ..training.prepare import Captured, check_options, make_step, prepare_workload, with_fused
 from ..training.workload import TrainStep, Workload, has_skipped, nonfinite_finding, scaler_state, skipped_steps
 from ..truth.findings import finding, worded
-from ..truth.flops import forward_flops, unneeded_flops
+from ..truth.flops import forward_flops, needed_flops, unneeded_flops
 from ..truth.guard import highest_tflops, verdict_fields
 from ..truth.health import cpu_wait_findings
 
@@ -490,7 +490,7 @@ class Bench:
         least = forward_flops(spec, winograd=True) if spec.precision == "fp32" else None
         about = spec.mode, spec.precision, self.machine.device_name, spec.n_gpus, m.throughput
         tf32_off = fields.get("tf32_matmul") is False and fields.get("tf32_conv") is False
-        more = self.max_clock, unneeded_flops(spec), self.machine.gpu_sm_count
+        more = self.max_clock, unneeded_flops(spec), self.machine.gpu_sm_count, needed_flops(spec)
         verdict_now = lambda: verdict_fields(forward_flops(spec), *about, self.ceiling, least, tf32_off, *more)
         verdict = verdict_now()
         if self._was_beaten(spec, verdict):

@@ -141,15 +141,23 @@ def _within_known_cards(tflops: float, precision: str, device_name: str, n_gpus:
     return False, why, finding("impossible", why=why)
 
 # %% ../../nbs/truth/04d_guard.ipynb #1f67e90b
-def _judge_tflops(tflops: float, least: float, precision: str, device_name: str, n_gpus: int, box: MeasuredHere | None) -> Verdict:
-    "Judge a throughput of arithmetic, TFLOP/s of all GPUs together."
+def _judge_tflops(
+    tflops: float,  # of all GPUs together, like the others
+    needed: float,  # without what a causal mask hides
+    least: float,  # by Winograd's algorithm
+    precision: str,
+    device_name: str,
+    n_gpus: int,
+    box: MeasuredHere | None,
+) -> Verdict:
+    "Judge a throughput of arithmetic, TFLOP/s. Limits count what is needed, shares count everything."
     card = next(iter(possible_cards(device_name)), None)  # the fastest that the name can mean
     if card:
-        plausible, why, found = _compare_with_peak(tflops, least, card, precision, n_gpus, box)
-        peak, counted = n_gpus * limit_tflops(card, precision), least if _winograd_explains(card, precision, box) else tflops
+        plausible, why, found = _compare_with_peak(needed, least, card, precision, n_gpus, box)
+        peak, counted = n_gpus * limit_tflops(card, precision), least if _winograd_explains(card, precision, box) else needed
     else:
-        plausible, why, found = _within_known_cards(tflops, precision, device_name, n_gpus)
-        peak, counted = None, tflops
+        plausible, why, found = _within_known_cards(needed, precision, device_name, n_gpus)
+        peak, counted = None, needed
     ceiling = _trusted_ceiling(box, device_name, precision)
     share, counted_share = (flops / (n_gpus * ceiling) if ceiling else None for flops in (tflops, counted))
     if found is None and counted_share is not None and counted_share > TOLERANCE:
@@ -170,6 +178,7 @@ def judge(
     n_gpus: int = 1,
     box: MeasuredHere | None = None,  # None: a published result
     least_flops: int | None = None,  # FLOP per sample, forward, by Winograd's algorithm; None: not counted
+    needed_flops: int | None = None,  # FLOP per sample, forward, from `flops.needed_flops`; None: all
 ) -> Verdict:
     "Judge if the arithmetic of a result is possible. An unknown value gives an unknown verdict, never a guess."
     if not (math.isfinite(throughput) and throughput > 0):
@@ -183,8 +192,8 @@ def judge(
     tflops = throughput * work / 1e12
     if known_precision is None:
         return Verdict(plausible=None, why=f"cannot judge: unknown precision '{precision}'", tflops=tflops)
-    least = tflops * (least_flops or forward_flops) / forward_flops
-    return _judge_tflops(tflops, least, known_precision, device_name, n_gpus, box)
+    needed, least = (tflops * (flops or forward_flops) / forward_flops for flops in (needed_flops, least_flops))
+    return _judge_tflops(tflops, needed, min(needed, least), known_precision, device_name, n_gpus, box)
 
 # %% ../../nbs/truth/04d_guard.ipynb #141d9b6f
 def verdict_fields(
@@ -200,12 +209,13 @@ def verdict_fields(
     max_clock_mhz: float | None = None,  # highest clock of the GPU, from NVML
     unneeded_flops: int = 0,  # FLOP per sample, from `flops.unneeded_flops`
     sm_count: int | None = None,  # as torch counts them, see `find_card`
+    needed_flops: int | None = None,  # FLOP per sample, from `flops.needed_flops`
 ) -> dict:  # model_tflops, mfu, ceiling_share, plausible, and finding: None, or `code` and `text`
     "Return the verdict on a result as fields of a record. If `plausible` is False, the outcome is `impossible`."
     box = MeasuredHere(ceiling_tflops=ceiling_tflops, max_clock_mhz=max_clock_mhz, tf32_off=tf32_off, unneeded_flops=unneeded_flops)
     v = judge(
         throughput=throughput, forward_flops=forward_flops, mode=mode, precision=precision,
-        device_name=device_name or "", n_gpus=n_gpus, box=box, least_flops=least_flops,
+        device_name=device_name or "", n_gpus=n_gpus, box=box, least_flops=least_flops, needed_flops=needed_flops,
     )  # fmt: skip
     mfu = v.mfu if find_card(device_name, sm_count) else None
     return dict(model_tflops=v.tflops, mfu=mfu, ceiling_share=v.ceiling_share, plausible=v.plausible, finding=v.finding)

@@ -104,6 +104,7 @@ class PublishedRow:
     rate: float | None = None  # items/s of all GPUs together
     per: str = "samples"  # the items: samples or tokens
     flops: int | None = None  # FLOP per item, forward
+    needed: int | None = None  # the same without what a causal mask hides
     least: Callable[[], int | None] | None = None  # the same by Winograd's algorithm; counted only if it decides
     verdict: Verdict | None = None  # known before any arithmetic: a cell was wrong
     cells: dict = field(default_factory=dict)  # as the author wrote them, by column
@@ -131,6 +132,7 @@ def _item_flops(
     cells: dict[str, str],
     per: str,  # samples or tokens
     winograd: bool = False,
+    masked: bool = False,  # leave out what a causal mask hides
 ) -> int | None:  # FLOP per item, forward; None: unknown
     "Count the FLOPs of one item of a row."
     model, family, seq_len = cells["model"], _family_of(cells), cell_count(cells["seq_len"])
@@ -142,7 +144,8 @@ def _item_flops(
     if per == "tokens" and is_text and not seq_len:
         seq_len = 1  # a token costs at least this
     inference = cells["mode"] == "infer"  # branches may be merged, so the smaller count is used
-    flops = named_forward_flops(model, family=family, size=size, seq_len=seq_len, merged=inference, winograd=winograd)
+    how: dict = dict(merged=inference, winograd=winograd, masked=masked)
+    flops = named_forward_flops(model, family=family, size=size, seq_len=seq_len, **how)
     if not flops:
         return None
     return _flops_per_item(flops, per, recurrent, seq_len if recurrent or is_text else None)
@@ -190,8 +193,9 @@ def read_row(
     if converted is None:
         return replace(row, verdict=_unknown_unit(cells))
     rate, per = converted
-    flops, least = _item_flops(cells, per), lambda: _item_flops(cells, per, winograd=True)
-    return replace(row, rate=rate, per=per, setup=(*row.setup, per), flops=flops, least=least)
+    flops, needed = _item_flops(cells, per), _item_flops(cells, per, masked=True)
+    least = lambda: _item_flops(cells, per, winograd=True)
+    return replace(row, rate=rate, per=per, setup=(*row.setup, per), flops=flops, needed=needed, least=least)
 
 # %% ../../nbs/truth/04e_published.ipynb #230857f7
 SCALING_TOLERANCE = 1.05  # each of several GPUs may have a slightly better batch size
@@ -256,6 +260,7 @@ def _judge_row(row: PublishedRow) -> Verdict:
         judge,
         throughput=row.rate,
         forward_flops=row.flops,
+        needed_flops=row.needed,
         mode=row.mode,
         precision=row.precision,
         device_name=row.gpu,
