@@ -551,6 +551,7 @@ def test_a_full_disk_does_not_end_the_watchdog(serve, monkeypatch):
     def sleep(seconds):
         pauses.append(seconds)
         if len(pauses) == 2: cancel_watchdog()
+    watchdog.log_line("a name that cannot be encoded: \udcff")
     with open("/dev/full", "w", encoding="utf-8") as full:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", full)
@@ -558,6 +559,68 @@ def test_a_full_disk_does_not_end_the_watchdog(serve, monkeypatch):
         try: full.close()
         except OSError: pass
     assert pauses == [watchdog.AGAIN_S, watchdog.ACCEPTED_S] and len(server.asked) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), RecursionError(), MemoryError(), KeyError("x")])
+def test_no_failure_of_a_look_ends_the_watchdog(serve, monkeypatch, error):
+    from ready_steady_go.run import watchdog
+
+    server, looks, said, pauses = serve(accepts), [], [], []
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
+    watchdog.write_deadline(deadline_file(), watchdog.Deadline("t", "2026-01-01T00:00:00Z", "none.jsonl", False))
+    def only_here(journal):
+        looks.append(journal)
+        if len(looks) <= 3: raise error
+        return []
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 4: cancel_watchdog()
+    monkeypatch.setattr(watchdog, "only_here", only_here)
+    watchdog.watch(0, "t", "none.jsonl", False, sleep, said.append)
+    assert pauses == [watchdog.AGAIN_S] * 3 + [watchdog.ACCEPTED_S] and len(server.asked) == 1
+    assert [type(error).__name__ in text for text in said] == [True, False, False] and said[1].startswith("the provider accepted")
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), OSError(116, "Stale file handle"), MemoryError()])
+def test_a_deadline_that_cannot_be_read_is_not_cancelled(serve, monkeypatch, error):
+    from ready_steady_go.run import watchdog
+
+    server, pauses = serve(accepts), []
+    for name, value in vast(server).items(): monkeypatch.setenv(name, value)
+    def unreadable(path, **more): raise error
+    with monkeypatch.context() as patch:
+        patch.setattr(watchdog.Path, "read_text", unreadable)
+        def sleep(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 2: patch.undo()
+        watchdog.watch(0, "t", "none.jsonl", True, sleep, lambda text: None)
+    assert pauses == [watchdog.ACCEPTED_S] * 2 and len(server.asked) == 2
+
+
+def test_a_shell_that_does_not_know_the_box_cancels_its_only_deadline(serve, monkeypatch, capsys):
+    server = serve(accepts)
+    def box(number):
+        for name, value in (vast(server) | dict(CONTAINER_ID=number)).items(): monkeypatch.setenv(name, value)
+        start_watchdog(600, "none.jsonl", True)
+    def cancel_elsewhere():
+        for name in vast(server): monkeypatch.delenv(name, raising=False)
+        return hand_back_command("none.jsonl", cancelled=True)
+    assert cancel_elsewhere() == 0 and f"no deadline was set in {deadline_file().parent}" in capsys.readouterr().out
+    box("883")
+    named = deadline_file()
+    assert cancel_elsewhere() == 0 and capsys.readouterr().out.endswith(" is cancelled\n") and not named.exists()
+    box("883"), box("884")
+    files = sorted(deadline_file().parent.glob("hand-back*.json"))
+    with pytest.raises(UserError, match="2 boxes have a deadline here.*; remove the file of this box: ") as error: cancel_elsewhere()
+    assert len(files) == 2 and all(path.exists() and str(path) in str(error.value) for path in files)
+    files[0].unlink()
+    assert cancel_elsewhere() == 0 and not files[1].exists()
+
+
+def test_a_relative_cache_folder_is_that_of_the_watchdog_too(serve, monkeypatch):
+    server = serve(accepts)
+    for name, value in (vast(server) | dict(XDG_CACHE_HOME="cache")).items(): monkeypatch.setenv(name, value)
+    assert deadline_file().is_absolute()
 
 
 def test_two_boxes_with_one_cache_folder_have_two_deadlines(serve, monkeypatch):

@@ -27,8 +27,9 @@ def own_temp_folder() -> Path:
 
 def cache_folder() -> Path:
     "Return the folder of this user's caches."
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given)
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():  # the standard ignores a relative one, which would name another folder in each process
+        return given
     try:
         return Path.home() / ".cache"
     except RuntimeError:  # no HOME, and a user whom the system does not know

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..box.hand_back import Box, NotHandedBack, hand_back, rented_box, request_lines
-from ..run.watchdog import Deadline, cancel_watchdog, start_watchdog, why_kept
+from ..run.watchdog import Deadline, cancel_watchdog, deadline_file, start_watchdog, why_kept
 from ..spec.errors import UserError, one_line
 from ..spec.foreign import clean_text
 from ..spec.options import RunOptions
@@ -131,7 +131,7 @@ def dry_run(box: Box, journal: str, anyway: bool) -> int:
 def cancel() -> int:
     "Cancel the deadline, and print which one it was."
     deadline = cancel_watchdog()
-    print("no deadline was set" if deadline is None else f"the deadline of {deadline.time} is cancelled")
+    print(f"no deadline was set in {deadline_file().parent}" if deadline is None else f"the deadline of {deadline.time} is cancelled")
     return 0
 
 # %% ../../nbs/commands/08aa_hand_back.ipynb #cf91fba6
