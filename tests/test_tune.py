@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -319,9 +320,63 @@ def test_precisions_restrict_the_race(tmp_path):
 
 def test_a_short_budget_still_gives_an_answer(tmp_path, capsys):
     answer, _ = tuned(tmp_path, PretendRunner(), bs=32, budget_s=0.001)
-    assert answer.sentence == "plain FP32 is the fastest that was found, batch size 32"
+    assert answer.sentence == "nothing was compared with plain FP32, batch size 32: the budget ended first; use a larger --budget"
     assert "use a larger --budget" in capsys.readouterr().err
     assert (answer.gain.ratio, answer.gain.half_width, answer.base, answer.steps) == (1.0, 0.0, answer.winner, [])
+
+
+def test_an_answer_without_a_comparison_is_not_in_the_report(tmp_path):
+    "It has no ratio; plain FP32 that won against others has one."
+    from ready_steady_go.commands.tune import answer_json, answer_lines
+
+    answer, records = tuned(tmp_path, PretendRunner(), bs=32, budget_s=0.001)
+    assert [r.search for r in records] == ["confirm"] and records[0].tune_ratio is None
+    assert json.loads(answer_json(answer))["ratio"] is None and not any("in turns" in line for line in answer_lines(answer))
+    (tmp_path / "b").mkdir()
+    answer, records = tuned(tmp_path / "b", PretendRunner(wrong=("bf16", "fp16", "channels_last", "inductor")), bs=32)
+    assert answer.sentence == "plain FP32 is the fastest that was found, batch size 32" and records[-1].tune_ratio == 1.0
+
+
+def test_a_memory_limit_holds_at_a_named_batch_size(tmp_path, capsys):
+    with pytest.raises(RuntimeError, match="plain FP32 at batch size 32 needs 2.60 GiB; use a larger --memory, or a smaller batch size"):
+        tuned(tmp_path, PretendRunner(), bs=32, memory=2 * 2**30)
+
+    class Hungry(PretendRunner):
+        def point(self, spec, *args):
+            from dataclasses import replace
+
+            r = super().point(spec, *args)
+            return replace(r, peak_mem_bytes=3 * 2**30) if spec.compile else r
+    for name, limit, compiler in (("a", 2.8, None), ("b", 3.1, "inductor")):
+        (tmp_path / name).mkdir()
+        answer, records = tuned(tmp_path / name, Hungry(), bs=32, memory=limit * 2**30)
+        assert answer.winner.compile == compiler and answer.winner.memory_bytes <= limit * 2**30
+        assert all(r.ok for r in records if r.compile)
+        assert ("out: it needs 3.00 GiB" in " ".join(capsys.readouterr().out.split())) is (compiler is None)
+
+
+def test_the_gain_of_compiling_is_over_not_compiled():
+    from ready_steady_go.run.race import Gain, Step
+    from ready_steady_go.run.tuning import COMPILERS, compile_gain_of
+
+    def gain_of(*configs):
+        axes = [Axis("compile", (None, *COMPILERS), heavy=True), Axis("cuda_graph", (False, True), heavy=True)]
+        steps = [Step(a, b, Gain(math.log(r), 0.01)) for a, (b, r) in zip([(None, False), *(c for c, _ in configs)], configs)]
+        return compile_gain_of(SimpleNamespace(axes=axes, steps=steps, best=configs[-1][0]))
+    assert gain_of(((COMPILERS[0], False), 1.4), ((COMPILERS[1], True), 1.1)) == pytest.approx(1.4 * 1.1)
+    assert gain_of(((COMPILERS[0], False), 1.4), ((COMPILERS[0], True), 1.1)) == pytest.approx(1.4)
+    assert gain_of(((COMPILERS[0], False), 1.4), ((None, True), 1.1)) is None
+
+
+def test_a_winner_that_turns_out_slower_is_not_recommended(tmp_path):
+    class Slower(PretendRunner):
+        def point(self, spec, limits, *args):
+            from dataclasses import replace
+
+            r = super().point(spec, limits, *args)
+            return replace(r, throughput=r.throughput / 8) if spec.precision == "bf16" and not limits.get("brief") else r
+    answer, _ = tuned(tmp_path, Slower(refused=("tf32", "fp16", "inductor", "inductor:max-autotune-no-cudagraphs", True)), bs=32)
+    assert answer.sentence.startswith("slower than plain FP32 (0.3") and answer.sentence.endswith("; use plain FP32, batch size 32")
 
 
 def test_python_gets_the_same_answer(tmp_path, monkeypatch, capsys):

@@ -101,7 +101,8 @@ def compile_line(answer: Answer) -> list[str]:
 def answer_lines(answer: Answer) -> list[str]:
     "Return everything about an answer, at most 80 columns wide."
     winner = plus_minus(answer.winner.throughput, answer.winner.throughput_ci95)
-    return [*step_table(answer), f"* {answer.sentence}"[:160], f"  {winner} samples/s, confirmed in turns with plain FP32",
+    how = "" if answer.winner is answer.base else ", confirmed in turns with plain FP32"
+    return [*step_table(answer), f"* {answer.sentence}"[:160], f"  {winner} samples/s{how}",
             *(f"  {line}" for line in cost_line(answer) + compile_line(answer))]  # fmt: skip
 
 # %% ../../nbs/commands/08f_tune.ipynb #33691ce0
@@ -112,6 +113,8 @@ def answer_json(answer: Answer) -> str:
              for name, r in (("base", answer.base), ("winner", answer.winner))}  # fmt: skip
     half = answer.gain.half_width
     ratio = dict(ratio=answer.gain.ratio, ratio_ci95=half if math.isfinite(half) else None)
+    if answer.alone is not None:
+        ratio = dict.fromkeys(ratio)  # nothing was compared
     settings = {
         name: getattr(answer.winner, name)
         for name in ("precision", "layout", "fused", "attention", "compile", "cuda_graph", "checkpointing")

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['TUNE_BUDGET_S', 'SEARCHED', 'RACED', 'SEARCHED_AGAIN', 'PROBE_S', 'PROBE_WARMUP_S', 'PAIR_S', 'UNTIL_STEADY',
            'MAY_LEAD', 'FULL', 'TuneLimits', 'within_memory', 'WithinMemory', 'Tuner', 'start_search', 'search_sizes',
-           'measure_probe', 'compared_with_base', 'probe_line', 'old_probes', 'same_point', 'run_race', 'new_probe',
-           'race_base', 'confirm_point', 'confirm', 'median_record', 'best_base', 'best_size', 'with_checkpointing',
-           'check_leader', 'sized_winner', 'keep_answer', 'tune', 'TuneWork']
+           'measure_probe', 'compared_with_base', 'gib_text', 'probe_line', 'old_probes', 'same_point', 'run_race',
+           'new_probe', 'race_base', 'confirm_point', 'confirm', 'median_record', 'best_base', 'best_size',
+           'with_checkpointing', 'check_leader', 'check_base', 'why_alone', 'sized_winner', 'keep_answer', 'tune',
+           'TuneWork']
 
 # %% ../../nbs/run/06m_tuner.ipynb #085cde5a
 import textwrap
@@ -204,9 +205,14 @@ def compared_with_base(tuner: Tuner, record: Record, spec: Spec) -> Record:
     )
 
 # %% ../../nbs/run/06m_tuner.ipynb #a9e0ee3b
-def probe_line(name: str, r: Record) -> str:
-    "Return a probe as a line of the table; a reason may need several."
-    if why := why_out(r):
+def gib_text(record: Record) -> str:
+    "Return the memory that a record needs."
+    return f"{(record.memory_bytes or 0) / 2**30:.2f} GiB"
+
+
+def probe_line(name: str, r: Record, why: str | None = None) -> str:
+    "Return a probe as a line of the table; a reason why it is out may need several."
+    if why := why or why_out(r):
         return textwrap.fill(f"{name}  out: {why}", 80, initial_indent="  ", subsequent_indent="      ")
     return f"  {name[:56]:<56}{plus_minus(r.throughput, r.throughput_ci95):>18}"
 
@@ -237,9 +243,10 @@ def run_race(tuner: Tuner, axes: list[Axis], bs: int) -> tuple[Race, dict[Config
         record = old.pop(0) if old and same_point(old[0], spec) else new_probe(tuner, race, config, spec, tune_id)
         found.setdefault(config, []).append(record)
         tuner.agreed |= {config} if record.ok and record.agreement else set()
+        large = None if tuner.fits(record) else f"it needs {gib_text(record)}, more than --memory"
         if not screen.as_json:
-            screen.out(probe_line(config_name(axes, config), record))
-        race.tell(probe_result(config, record))
+            screen.out(probe_line(config_name(axes, config), record, large))
+        race.tell(replace(probe_result(config, record), throughput=None) if large else probe_result(config, record))
     screen.note(f"the race ended: {race.why}" + "; use a larger --budget" * ("budget" in race.why))
     return race, found, tune_id
 
@@ -350,6 +357,23 @@ def check_leader(tuner: Tuner, race: Race) -> None:
             tuner.campaign.screen.note(f"{config_name(race.axes, race.best)} is out: it does not train as FP32 does: {why}")
             race.best = race.steps.pop().before
 
+# %% ../../nbs/run/06m_tuner.ipynb #ee0ba59b
+def check_base(tuner: Tuner, probes: list[Record]) -> None:
+    "Raise a `RuntimeError` if plain FP32 needs too much memory: nothing can be compared with it."
+    for record in probes:
+        if not tuner.fits(record):
+            what = f"plain FP32 at batch size {record.bs} needs {gib_text(record)}"
+            raise RuntimeError(f"{what}; use a larger --memory, or a smaller batch size")
+
+
+def why_alone(race: Race) -> str | None:
+    "Return why no other configuration than the base was measured; None if one was."
+    if any(result.config != race_base(race) for result in race.results):
+        return None
+    if "budget" in race.why:
+        return "the budget ended first; use a larger --budget"
+    return "its own probe failed; repeat the command" if race.failed else "this machine has no other configuration"
+
 # %% ../../nbs/run/06m_tuner.ipynb #d1971406
 def sized_winner(
     tuner: Tuner, race: Race, probes: dict[Config, list[Record]], base_bs: int, bs: int
@@ -370,7 +394,7 @@ def sized_winner(
 def keep_answer(tuner: Tuner, answer: Answer, winner: Record) -> Answer:
     "Put the winner's last record on disk, with the answer, and return the answer."
     more: dict = dict(tune_ratio=answer.gain.ratio, tune_ratio_ci95=answer.gain.half_width, tune_steps=steps_text(answer))
-    tuner.keep(seal(replace(winner, **more)))
+    tuner.keep(seal(replace(winner, **(more if answer.alone is None else {}))))
     return answer
 
 # %% ../../nbs/run/06m_tuner.ipynb #5c70d420
@@ -386,12 +410,14 @@ def tune(tuner: Tuner) -> Answer:
     race, probes, tune_id = run_race(tuner, axes, bs)
     if runner.lost:
         raise RuntimeError("the GPU does not answer; the results so far are kept; rent another box")
+    check_base(tuner, probes.get(race_base(race), []))
     winner, steps = sized_winner(tuner, race, probes, base_bs, bs)
     name = config_name(axes, race.best) + " + checkpointing" * winner.checkpointing
     compiled = max((r.compile_s or 0.0 for r in probes.get(race.best, [])), default=0.0) or None
     screen.progress("confirming winner and plain FP32 in turns")
     bases, winners, gain = confirm(tuner, replace(tuner.base, bs=base_bs), winner, tune_id)
-    answer = Answer(median_record(bases), median_record(winners), gain, steps, name, compiled, compile_gain_of(race))
+    sides = median_record(bases), median_record(winners)
+    answer = Answer(*sides, gain, steps, name, compiled, compile_gain_of(race), alone=why_alone(race))
     return keep_answer(tuner, answer, winners[-1])
 
 # %% ../../nbs/run/06m_tuner.ipynb #3a6e994d

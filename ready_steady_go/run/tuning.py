@@ -232,14 +232,19 @@ class Answer:
     compile_s: float | None = None  # of the winner, with cold caches
     compile_gain: float | None = None  # ratio of the step that compiled
     script: str | None = None  # file that was written
+    alone: str | None = None  # why nothing was compared with plain FP32; None: something was
 
     @property
     def sentence(self) -> str:
         "The answer in one sentence."
+        if self.alone is not None:
+            return f"nothing was compared with plain FP32, batch size {self.base.bs}: {self.alone}"
         if self.base.bs == self.winner.bs and not self.steps:
             return f"plain FP32 is the fastest that was found, batch size {self.base.bs}"
         ratio = plus_minus(self.gain.ratio, self.gain.half_width if math.isfinite(self.gain.half_width) else None)
         head, _, half = ratio.partition(" ± ")
+        if self.gain.mean < -2 * self.gain.sd:
+            return f"slower than plain FP32 ({ratio}): {self.name}, batch size {self.winner.bs}; use plain FP32, batch size {self.base.bs}"
         if self.gain.mean <= 2 * self.gain.sd:
             return f"not surely faster than plain FP32 ({ratio}): {self.name}, batch size {self.winner.bs}; use a larger --budget"
         return f"{head}x{' ± ' * bool(half)}{half} over plain FP32: {self.name}, batch size {self.winner.bs}"
@@ -264,6 +269,7 @@ def named_steps(race: Race) -> list[tuple[str, Gain | None]]:
 
 
 def compile_gain_of(race: Race) -> float | None:
-    "Return the ratio of the step that turned the compiler on, else None."
-    ratios = [step.gain.ratio for step in race.steps if changes(race.axes, step).get("compile")]
-    return ratios[-1] if ratios else None
+    "Return the ratio of the steps that chose the compiler over no compiler; None if the best configuration is not compiled."
+    gains = [step.gain.mean for step in race.steps if "compile" in changes(race.axes, step)]
+    is_compiled = dict(zip((axis.name for axis in race.axes), race.best)).get("compile")
+    return math.exp(sum(gains)) if gains and is_compiled else None
