@@ -259,6 +259,16 @@ def test_a_forged_log_gives_no_verdict(tmp_path):
         assert list(pairs_in([*base, *(trained("bf16", seed, 0.97, **wrong) for seed in range(4))])) == []
 
 
+def test_trainings_with_another_margin_are_another_comparison():
+    "As --fresh leaves them: FP32 was trained again with a larger margin, bf16 only in part, tf32 not at all."
+    from ready_steady_go.report.quality import pairs_in
+
+    first = [trained(config, seed, 0.97) for config in ("fp32", "bf16", "tf32") for seed in range(5)]
+    again = [trained(config, seed, 0.97, margin=0.02) for config in ("fp32", "bf16") for seed in range(3)]
+    found = [(config, pairs[0][0].margin, len(pairs)) for config, pairs in pairs_in([*first, *again])]
+    assert found == [("bf16", 0.01, 5), ("tf32", 0.01, 5), ("bf16", 0.02, 3)]
+
+
 def test_a_pair_with_different_starts_is_no_pair():
     from ready_steady_go.box.machine import Machine
     from ready_steady_go.run.quality import PairedComparison, QualityPlan

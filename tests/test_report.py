@@ -30,6 +30,7 @@ from ready_steady_go.report.ranking import averages, best_rows, by_gpu, rank_own
 from ready_steady_go.report.scaling import over_gpus
 from ready_steady_go.report.table import table_of
 from ready_steady_go.report.text import short_name
+from ready_steady_go.report.tuned import tuned
 from ready_steady_go.spec.errors import UserError
 from ready_steady_go.spec.spec import Spec
 from ready_steady_go.store import record
@@ -155,6 +156,28 @@ def test_published_results_of_the_model_are_not_beside_a_changed_one():
     found, _ = read_published(str(PUBLISHED))
     changed = data([point(model="resnet50", spec=dict(classes=10, changed="classes"))], reference=found)
     assert "published by others" not in sections.best_batch(changed)[0].svg
+
+
+def test_several_gpus_without_the_throughput_of_one_have_no_ideal_line():
+    pair = dict(strategy="ddp", backend="nccl")
+    d = data([point(spec=dict(n_gpus=n, **pair), factor=0.9 * n) for n in (2, 4)])
+    picture, table = over_gpus(d)
+    assert list(table.data["GPUs"]) == [2, 4] and "speed-up" not in table.data and "ideal" not in picture.alt
+
+
+def test_links_that_are_unknown_are_no_matrix():
+    d = data([point(spec=dict(n_gpus=2, strategy="ddp", backend="nccl"), single_throughput=400.0)])
+    d.best = d.best.assign(links=float("nan"), strategy=float("nan")).astype(dict(links=object, strategy=object))  # as pandas may put it
+    assert [type(item).__name__ for item in over_gpus(d)] == ["Table"]
+
+
+def test_each_tuned_length_has_its_newest_answer():
+    answers = [(128, "bf16", None, 2), (512, "bf16", None, 3), (128, "fp16", "inductor", 1), (512, "bf16", "inductor", 4)]
+    about = dict(family="hf", size=None, task="classify", model="synthetic-bert")
+    ratio = lambda day: dict(tune_ratio=1.0 + day, tune_ratio_ci95=0.01)
+    made = [point(precision=p, spec=about | dict(seq_len=n, compile=c), **ratio(day)) for n, p, c, day in answers]
+    (table,) = tuned(data([replace(r, time=f"2026-01-0{day}T00:00:00Z") for r, (*_, day) in zip(made, answers)]))
+    assert sorted(table.data["times plain FP32"]) == ["3.000 ± 0.010", "5.000 ± 0.010"]
 
 
 def test_a_confirmed_winner_counts_alone():

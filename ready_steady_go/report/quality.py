@@ -36,20 +36,20 @@ Pairs = list[tuple[Training, Training]]
 def _is_pair(a: Training, b: Training) -> bool:
     "Return True if two trainings can be compared."
     known = all(None not in (t.accuracy, t.seconds, t.n_test, t.start) for t in (a, b))
-    return known and (a.start, a.margin, a.n_test) == (b.start, b.margin, b.n_test)
+    return known and (a.start, a.n_test) == (b.start, b.n_test)
 
 
 def pairs_in(trainings: Iterable[Training]) -> Iterator[tuple[str, Pairs]]:
-    "Yield each configuration with its pairs of FP32 and it, if there are enough."
-    by_key: dict[str, dict[tuple[str, int], Training]] = {}
+    "Yield each configuration with its pairs of FP32 and it, if there are enough. Another margin is another comparison."
+    by_key: dict[tuple[str, float], dict[tuple[str, int], Training]] = {}
     for t in trainings:
         if t.accuracy is not None:
-            by_key.setdefault(t.key, {})[t.config, t.seed] = t
+            by_key.setdefault((t.key, t.margin), {})[t.config, t.seed] = t
     for found in by_key.values():
         for config in dict.fromkeys(config for config, _ in found if config != BASE_CONFIG):
             both = [(found.get((BASE_CONFIG, seed)), t) for (name, seed), t in found.items() if name == config]
             pairs = [(a, b) for a, b in both if a is not None and _is_pair(a, b)]
-            if len({a.margin for a, _ in pairs}) == 1 and len(pairs) >= FEWEST_SEEDS:
+            if len(pairs) >= FEWEST_SEEDS:
                 yield config, pairs
 
 # %% ../../nbs/report/07kc_quality.ipynb #d2c698b6
@@ -102,7 +102,7 @@ def trained_alike(data: ReportData) -> list:
     groups: dict[tuple[str, ...], list[tuple[QualityResult, Pairs]]] = {}
     for config, pairs in pairs_in(data.trainings):
         first = pairs[0][0]
-        groups.setdefault((first.label, first.data, first.device_name or first.device, first.key), []).append(
+        groups.setdefault((first.label, first.data, first.device_name or first.device, f"{first.key} {first.margin}"), []).append(
             (result_of(pairs, config), pairs)
         )
     if not groups:

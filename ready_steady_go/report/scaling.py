@@ -41,7 +41,7 @@ class Series:
 
     @property
     def one(self) -> float:
-        "The samples/s of a single GPU."
+        "The samples/s of a single GPU; NaN if they are unknown."
         first = self.rows.iloc[0]
         return first.throughput if first.n_gpus == 1 else first.single_throughput
 
@@ -66,7 +66,8 @@ def series_of(rows: pd.DataFrame, kind: str) -> Series | None:
         return None
     first, last = t.iloc[0], t.iloc[-1]
     gpu = first.gpu if first.n_gpus == 1 else first.gpu.partition(" ")[2]
-    several = last.strategy if last.strategy not in (None, "ddp") else "", f"{last.n_nodes:.0f} nodes" if last.n_nodes > 1 else ""
+    strategy = last.strategy if isinstance(last.strategy, str) and last.strategy != "ddp" else ""
+    several = strategy, f"{last.n_nodes:.0f} nodes" if last.n_nodes > 1 else ""
     return Series(", ".join(filter(None, (in_precision(first.any_devices, first.precision), gpu, *several))), kind, t)
 
 # %% ../../nbs/report/07kb_scaling.ipynb #e6b68981
@@ -105,12 +106,13 @@ def strong_series(data: ReportData) -> Iterator[Series]:
 
 # %% ../../nbs/report/07kb_scaling.ipynb #7fb3f018
 def _draw_throughput(ax, series: Series, color: str) -> None:
-    "Draw samples/s over GPUs, beside the ideal."
+    "Draw samples/s over GPUs, beside the ideal if the throughput of one GPU is known."
     t = series.rows
     ends = np.array([1, t.n_gpus.max()])
-    ax.plot(ends, ends * series.one, color=DIM, linewidth=1, linestyle="--", zorder=2)
+    if series.one > 0:
+        ax.plot(ends, ends * series.one, color=DIM, linewidth=1, linestyle="--", zorder=2)
     ax.errorbar(t.n_gpus, t.throughput, t.throughput_ci95.fillna(0), color=color, fmt="o-", markersize=5, linewidth=1.6, zorder=3)
-    ax.set_ylim(0, 1.08 * ends[1] * series.one)
+    ax.set_ylim(0, 1.08 * max(t.throughput.max(), ends[1] * np.nan_to_num(series.one)))
     ax.set_ylabel("samples/s")
 
 
@@ -124,11 +126,11 @@ def _draw_shares(ax, series: Series, color: str) -> None:
     ax.set_xlabel("GPUs")
 
 # %% ../../nbs/report/07kb_scaling.ipynb #183364f1
-def _scaling_legend(color: str) -> list:
+def _scaling_legend(color: str, with_ideal: bool) -> list:
     "Return a legend's entries."
     return [
         Line2D([], [], color=color, marker="o", markersize=5, label="measured"),
-        Line2D([], [], color=DIM, linestyle="--", label="ideal"),
+        *([Line2D([], [], color=DIM, linestyle="--", label="ideal")] if with_ideal else []),
         Line2D([], [], color=DIM, linestyle=":", marker="s", markersize=4, label="exposed communication"),
     ]
 
@@ -146,7 +148,7 @@ def scaling_picture(series: Series) -> Picture:
             ax.yaxis.set_major_locator(MaxNLocator(4))
             ax.tick_params(length=0)
         draw_title(fig, f"{series.title}: {series.kind}")
-        draw_legend(fig, _scaling_legend(color))
+        draw_legend(fig, _scaling_legend(color, series.one > 0))
     return Picture(fig, slug("scaling", series.title, series.kind), f"{series.title}: throughput over the number of GPUs, {series.kind}")
 
 # %% ../../nbs/report/07kb_scaling.ipynb #18fb6f80
@@ -163,7 +165,7 @@ def link_tables(found: list[Series]) -> list[Table]:
     tables: dict[str, Table] = {}
     for series in found:
         row = series.rows.iloc[-1]
-        if row.n_gpus > 1 and row.links:
+        if row.n_gpus > 1 and isinstance(row.links, str) and row.links:
             n = int(row.n_gpus // (row.n_nodes if row.n_nodes > 1 else 1))
             title = f"Links of {row.gpu}, as nvidia-smi topo -m names them"
             tables.setdefault(title, Table(slug("links", row.gpu), title, link_matrix(row.links, n)))

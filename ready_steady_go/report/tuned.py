@@ -15,6 +15,7 @@ import pandas as pd
 from .data import ReportData
 from .items import Note, Table
 from .pictures import DIM, INK, OKABE_ITO, Picture, draw_title, figure_with_axes, label_margin, picture_style, slug
+from .table import SETTING_FIELDS
 from .text import plain
 from ..store.record import plus_minus
 
@@ -81,10 +82,14 @@ def steps_picture(title: str, steps: list[tuple[str, float, float | None]], name
     return Picture(fig, name, f"{title}: " + ", ".join(f"{label} {after:.3g}x" for label, _, after, _ in bars))
 
 # %% ../../nbs/report/07ka_tuned.ipynb #0ae7d00c
+_RACED = ("precision", "layout", "fused", "attention", "compile", "cuda_graph", "checkpointing", "changed")  # what an answer chooses
+_ASKED = [name for name in SETTING_FIELDS if name not in _RACED]
+
+
 def _newest(data: ReportData) -> pd.DataFrame:
-    "Return the newest answer of each model and box."
+    "Return the newest answer of each request and box."
     rows = data.rows[(data.rows.tune_ratio > 0) & data.rows.outcome.eq("ok")]
-    names = ["any_length", "gpu", "note", "host"]
+    names = [*_ASKED, "gpu", "note", "host"]
     return rows.sort_values("time", kind="stable", na_position="first").drop_duplicates(names, keep="last")
 
 
@@ -96,7 +101,7 @@ def _table_rows(rows: pd.DataFrame) -> Iterator[dict]:
         yield {"model": f"{row.what}, {row.precision.upper()}", "GPU": row.gpu, "times plain FP32": ratio, "steps": steps or "none",
                "batch size": row.bs, "samples/s": row.throughput}  # fmt: skip
 
-
+# %% ../../nbs/report/07ka_tuned.ipynb #b456b456
 def tuned(data: ReportData) -> list:
     "Return what `rsg tune` found: the steps as pictures, and a table."
     rows = _newest(data)
