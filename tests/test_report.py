@@ -26,7 +26,7 @@ from ready_steady_go.report.data import ReportData, load_results, sample_path
 from ready_steady_go.report.items import Table
 from ready_steady_go.report.overview import overview
 from ready_steady_go.report.published import read_published
-from ready_steady_go.report.ranking import averages, best_rows, by_gpu, rank_own_boxes
+from ready_steady_go.report.ranking import averages, best_rows, by_gpu, not_ranked, rank_own_boxes
 from ready_steady_go.report.scaling import over_gpus
 from ready_steady_go.report.table import table_of
 from ready_steady_go.report.text import short_name
@@ -185,6 +185,19 @@ def test_a_confirmed_winner_counts_alone():
     (top,) = best_rows(classify(table_of([*probes, point(bs=64)]))).itertuples()
     assert (top.bs, top.search) == (64, "confirm")
     assert len(best_rows(classify(table_of(probes)))) == 0
+
+
+def test_a_confirmation_that_is_not_steady_hides_no_steady_result():
+    d = data([*(point(bs=bs, search=None) for bs in (8, 64)), point(bs=128, steady=False)])
+    assert list(d.best.bs) == [64] and list(not_ranked(d.rows).bs) == [128]
+
+
+def test_the_spread_of_repeated_runs_counts_even_if_they_are_not_steady():
+    runs = [point(search="repeat", steady=False, runs=n, runs_ci95=ci95) for n, ci95 in ((3, 30.0), (2, 90.0))]
+    (top,) = data([point(), *runs]).best.itertuples()
+    assert (top.repeats, top.error) == (1, 30.0)
+    impossible = replace(runs[0], plausible=False)
+    assert data([point(), impossible]).best.error.iloc[0] < 5
 
 
 def test_results_that_are_not_ranked_have_a_reason():

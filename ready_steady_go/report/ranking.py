@@ -31,11 +31,10 @@ from ready_steady_go.report.comparable import (
 from .text import with_noun
 
 # %% ../../nbs/report/07c_ranking.ipynb #f86298f4
-def _fully_timed(
-    table: pd.DataFrame,  # from `classify`
+def _confirmed_alone(
+    timed: pd.DataFrame,  # rows that were timed in full
 ) -> pd.DataFrame:
-    "Return the rows that were timed in full; where a search confirmed its winner, the confirmation alone."
-    timed = table[table.status.isin([RESULT, UNSTEADY])]
+    "Return the rows; where a search confirmed its winner, the confirmation alone."
     is_confirmed = timed.search.isin(["confirm", "repeat"])
     return timed[is_confirmed | ~is_confirmed.groupby([timed.key, timed.box]).transform("any")]
 
@@ -52,20 +51,27 @@ def candidates(
     status: str = RESULT,  # or UNSTEADY: those that are not ranked
 ) -> pd.DataFrame:
     "Return the rows that may be the best of their box."
-    timed = _fully_timed(table)
-    if status == RESULT:
-        return timed[timed.status.eq(RESULT)]
+    if status == RESULT:  # a confirmation that is not steady hides no steady row
+        return _confirmed_alone(table[table.status.eq(RESULT)])
+    timed = _confirmed_alone(table[table.status.isin([RESULT, UNSTEADY])])
     return pd.concat([timed[timed.status.eq(UNSTEADY)], _only_short(table)])
 
 # %% ../../nbs/report/07c_ranking.ipynb #33459aa9
+def _spread_of_runs(table: pd.DataFrame) -> pd.Series:
+    "Return the half width of the last run of `--repeat` by key, box and batch size. A run that is not steady is part of the spread."
+    runs = table[table.search.eq("repeat") & table.status.isin([RESULT, UNSTEADY])].sort_values("runs", kind="stable")
+    return runs.drop_duplicates(["key", "box", "bs"], keep="last").set_index(["key", "box", "bs"]).runs_ci95.rename("spread")
+
+
 def _with_repeats(
     points: pd.DataFrame,  # from `candidates`
+    table: pd.DataFrame,  # from `classify`
 ) -> pd.DataFrame:
     "Add `middle`, the median over repeats, `repeats`, their number, and `error` in samples/s."
     repeats = points.groupby(["key", "box", "bs"]).throughput
     points = points.assign(middle=repeats.transform("median"), repeats=repeats.transform("size"))
     half_range = (repeats.transform("max") - repeats.transform("min")) / 2
-    spread = points.sort_values("runs", kind="stable").groupby(["key", "box", "bs"]).runs_ci95.transform("last")  # of --repeat
+    spread = points.join(_spread_of_runs(table), on=["key", "box", "bs"]).spread
     points["error"] = np.fmax(np.fmax(points.throughput_ci95, spread), np.where(points.repeats > 1, half_range, np.nan))
     return points
 
@@ -75,7 +81,7 @@ def best_rows(
     status: str = RESULT,  # or UNSTEADY: the best of those that are not ranked
 ) -> pd.DataFrame:  # columns of the table, `repeats`, and `error`: a half width, samples/s
     "Return the best batch size of each box, for each key."
-    points = _with_repeats(candidates(table, status))
+    points = _with_repeats(candidates(table, status), table)
     points = points.assign(off=(points.throughput - points.middle).abs())  # the repeat nearest to the median represents it
     tops = points.sort_values(["middle", "off"], ascending=[False, True], kind="stable").drop_duplicates(["key", "box"])
     return tops.assign(throughput=tops.middle).drop(columns=["middle", "off"])
