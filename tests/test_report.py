@@ -530,6 +530,17 @@ def test_published_results_are_marked_in_the_page_and_in_no_answer():
     assert len(theirs) and not theirs.boxes.any() and "Synthetic" in answers(d)["fastest GPU"].iloc[0]
 
 
+def test_the_lines_of_a_terminal_and_the_table_name_the_same_gpu():
+    "One lucky box of three does not make its GPU the fastest."
+    d = data([*(point("Synthetic A 1000", box=i, factor=f) for i, f in enumerate((1, 1, 1.4))), point("Synthetic B 1000", factor=0.98)])
+    table = overview(d)[-1]
+    assert table.data["fastest GPU"].tolist() == ["Synthetic A 1000 (3 boxes)"]
+    assert table.lines == ["synthetic-net FP16, 224 px: 84.2 samples/s on Synthetic A 1000 at batch size 64 (median of 3 boxes)"]
+    d = data([*(point("Synthetic A 1000", box=i, factor=f) for i, f in enumerate((1, 1, 1.4))), point("Synthetic B 1000", factor=1.2)])
+    (line,) = overview(d)[-1].lines
+    assert line.endswith("101.1 ± 0.3 samples/s on Synthetic B 1000 at batch size 64")
+
+
 def test_the_table_to_work_with_has_unsteady_results_marked():
     t = results_of(data([point(), point(GPUS[1], steady=False)]))
     assert dict(zip(t.gpu, t.ranked)) == {"Synthetic 9000": True, "Synthetic 8000": False}

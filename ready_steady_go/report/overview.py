@@ -44,13 +44,16 @@ def _shared_note(data: ReportData) -> Note:
 
 # %% ../../nbs/report/07j_overview.ipynb #e5003d60
 def _fastest_lines(data: ReportData) -> Iterator[str]:
-    "Yield the best batch of the first groups, as sentences."
+    "Yield the fastest GPU of the first groups, as sentences. A GPU counts with the median of its boxes, as in the table."
     for group in data.groups[: data.most_pictures]:
-        tops = data.best[data.best.group.eq(group)].sort_values("throughput", ascending=False)
-        for row in tops.drop_duplicates("precision").head(2).itertuples():
-            throughput = plus_minus(row.throughput, None if pd.isna(row.error) else row.error)
-            yield f"{in_precision(row.what, row.precision)}: {throughput} samples/s on {row.gpu} at batch size {row.bs:.0f}" + (
-                f" ({row.note})" if row.note else ""
+        gpus = by_gpu(data.best[data.best.group.eq(group)]).sort_values("middle", ascending=False, kind="stable")
+        for row in gpus.drop_duplicates("precision").head(2).itertuples():
+            half = (row.high - row.low) / 2 if row.boxes == 1 else None
+            boxes = f"median of {row.boxes} boxes" if row.boxes > 1 else ""
+            more = ", ".join(filter(None, (row.note, boxes)))
+            yield (
+                f"{in_precision(row.what, row.precision)}: {plus_minus(row.middle, half)} samples/s on {row.gpu} at batch size {row.bs}"
+                + (f" ({more})" if more else "")
             )
 
 # %% ../../nbs/report/07j_overview.ipynb #b7100b59
