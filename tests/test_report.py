@@ -165,6 +165,17 @@ def test_several_gpus_without_the_throughput_of_one_have_no_ideal_line():
     assert list(table.data["GPUs"]) == [2, 4] and "speed-up" not in table.data and "ideal" not in picture.alt
 
 
+def test_a_shared_batch_has_a_speed_up_only_over_one_gpu_with_all_of_it():
+    "One GPU of two was measured alone with half of the batch: that is no base for the whole one."
+    pair = dict(strategy="ddp", backend="nccl")
+    rows = [point(bs=64 // n, spec=dict(n_gpus=n, **pair), factor=0.8 * n, single_throughput=400.0) for n in (2, 4)]
+    found = [item.data for item in over_gpus(data(rows)) if isinstance(item, Table)][0]
+    assert found[found.batch.str.contains("64 samples in all")]["speed-up"].isna().all()
+    assert (found[found.batch.eq("best batch size each")]["speed-up"] > 0).all()
+    found = [item.data for item in over_gpus(data([*rows, point(bs=64)])) if isinstance(item, Table)][0]
+    assert (found[found.batch.str.contains("64 samples in all")]["speed-up"] > 0).all()
+
+
 def test_links_that_are_unknown_are_no_matrix():
     d = data([point(spec=dict(n_gpus=2, strategy="ddp", backend="nccl"), single_throughput=400.0)])
     d.best = d.best.assign(links=float("nan"), strategy=float("nan")).astype(dict(links=object, strategy=object))  # as pandas may put it

@@ -7,6 +7,7 @@ __all__ = ['SAME_BOX', 'Series', 'series_of', 'by_strategy', 'several_gpus', 'we
            'link_matrix', 'link_tables', 'over_gpus']
 
 # %% ../../nbs/report/07kb_scaling.ipynb #78b541fe
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,12 +39,15 @@ class Series:
     title: str
     kind: str  # `best batch size each`, or `64 samples in all`
     rows: pd.DataFrame  # a row for each number of GPUs, ascending
+    shared: bool = False  # True: the GPUs share one batch, so a GPU alone had only its part
 
     @property
     def one(self) -> float:
         "The samples/s of a single GPU; NaN if they are unknown."
         first = self.rows.iloc[0]
-        return first.throughput if first.n_gpus == 1 else first.single_throughput
+        if first.n_gpus == 1:
+            return first.throughput
+        return math.nan if self.shared else first.single_throughput
 
     def with_figures(self) -> pd.DataFrame:
         "Return the rows with speed-up, shares in percent, and bandwidth in GB/s."
@@ -59,7 +63,7 @@ def _fastest_of_each(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("throughput", ascending=False, kind="stable").drop_duplicates("n_gpus").sort_values("n_gpus")
 
 
-def series_of(rows: pd.DataFrame, kind: str) -> Series | None:
+def series_of(rows: pd.DataFrame, kind: str, shared: bool = False) -> Series | None:
     "Return the series of some rows; None if they have one number of GPUs only."
     t = _fastest_of_each(rows)
     if len(t) < 2 and not (t.n_gpus > 1).any():
@@ -68,7 +72,7 @@ def series_of(rows: pd.DataFrame, kind: str) -> Series | None:
     gpu = first.gpu if first.n_gpus == 1 else first.gpu.partition(" ")[2]
     strategy = last.strategy if isinstance(last.strategy, str) and last.strategy != "ddp" else ""
     several = strategy, f"{last.n_nodes:.0f} nodes" if last.n_nodes > 1 else ""
-    return Series(", ".join(filter(None, (in_precision(first.any_devices, first.precision), gpu, *several))), kind, t)
+    return Series(", ".join(filter(None, (in_precision(first.any_devices, first.precision), gpu, *several))), kind, t, shared)
 
 # %% ../../nbs/report/07kb_scaling.ipynb #e6b68981
 def by_strategy(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -101,7 +105,7 @@ def strong_series(data: ReportData) -> Iterator[Series]:
     t = t.assign(in_all=t.bs * t.n_gpus * t.grad_accum.fillna(1))
     for (*_, in_all), rows in several_gpus(t, [*SAME_BOX, "in_all"]):
         for same in by_strategy(rows):
-            if same.n_gpus.nunique() > 1 and (found := series_of(same, f"{in_all:.0f} samples in all")):
+            if same.n_gpus.nunique() > 1 and (found := series_of(same, f"{in_all:.0f} samples in all", shared=True)):
                 yield found
 
 # %% ../../nbs/report/07kb_scaling.ipynb #7fb3f018
