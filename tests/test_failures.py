@@ -223,6 +223,23 @@ def test_a_run_does_not_go_on_with_the_cpu(monkeypatch):
     assert records[1].error == "the device cuda is gone, and a new process finds cpu only"
 
 
+@pytest.mark.parametrize("work", ["check", "training", "agreement"])
+def test_no_other_work_of_a_run_goes_on_with_the_cpu(monkeypatch, work):
+    from ready_steady_go.run.quality import ask_training
+    from ready_steady_go.run.tune_child import ask_agreement
+
+    monkeypatch.setattr(Gone, "started", 0)
+    runner, spec = Runner(start=Fallen), Spec(model="a", bs=2, n_gpus=1)
+    asked = dict(check=lambda: runner.check([spec]), agreement=lambda: ask_agreement(runner, spec, spec))
+    asked["training"] = lambda: ask_training(runner, spec, None, 1)
+    runner.check([])
+    if work == "training": assert asked[work]() == dict(error="ended by SIGABRT")
+    runner.end()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="device cuda is gone, and a new process finds cpu only; .*rent another box"): asked[work]()
+        assert runner.lost and runner.child is None and runner.machine.device == "cuda"
+
+
 def test_a_device_that_is_refused_before_the_first_point_is_a_mistake(monkeypatch):
     monkeypatch.setattr(Gone, "started", 1)
     with pytest.raises(UserError, match="torch cannot use a GPU"): Runner(start=Gone).point(Spec(model="a", bs=2, n_gpus=1), {})

@@ -265,7 +265,7 @@ def train_pairs(run: PairedRun, show_row: Callable[[int], None] = lambda seed: N
     comparison = run.comparison
     for seed in range(MOST_SEEDS):
         wanted = [config for config in comparison.others if comparison.needs(config)]
-        if not wanted or run.runner.lost:
+        if not wanted:
             return
         for config in in_turns([BASE_CONFIG, *wanted], seed):
             run.train(config, seed)

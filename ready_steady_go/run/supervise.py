@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BENCH_COMMAND', 'FIRST_BEAT_TIMEOUT_S', 'BEAT_TIMEOUT_S', 'POLL_S', 'MAX_ANSWER_BYTES', 'NOT_INHERITED', 'HANG_UP',
            'ENDING_SIGNALS', 'UNKILLABLE', 'PROTOCOL', 'NOT_AGAIN', 'MAX_KEPT_BYTES', 'POINT_S', 'WARMUP_S',
-           'bench_command', 'new_token', 'bench_environment', 'signals_held', 'ChildGone', 'killed', 'child_gone',
-           'rank_gone', 'end_process', 'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner',
+           'bench_command', 'new_token', 'bench_environment', 'signals_held', 'DeviceGone', 'ChildGone', 'killed',
+           'child_gone', 'rank_gone', 'end_process', 'ErrorOutput', 'Child', 'record_in', 'needs_new_process', 'Runner',
            'time_limits', 'timed_seconds', 'trial_result', 'run_ladder', 'run_soak']
 
 # %% ../../nbs/run/06c_supervise.ipynb #05630b73
@@ -102,6 +102,10 @@ def signals_held() -> Iterator[None]:
 
 # %% ../../nbs/run/06c_supervise.ipynb #249afb05
 UNKILLABLE, PROTOCOL, NOT_AGAIN = "failed:unkillable", "failed:protocol", "failed:refused"
+
+
+class DeviceGone(RuntimeError):
+    "The end of a run whose device is gone. Its message is one line."
 
 
 class ChildGone(Exception):
@@ -388,17 +392,29 @@ class Runner:
         self,
         specs: list[Spec],  # as typed
     ) -> list[Spec]:  # completed by their families
-        "Return the completed specs. Raise `UserError` if one cannot run, and `ChildGone` if the child does not start."
+        "Return the completed specs. Raise `UserError` if one cannot run, `ChildGone` if the child does not start, and `DeviceGone`."
         self.begin()
         answer = self.child.ask(dict(do="check", device=self.device, may_differ=self.may_differ, specs=[asdict(spec) for spec in specs]))
         self.renewable = answer.get("renewable") is True
         self.usable_bytes = answer.get("usable_bytes") if isinstance(answer.get("usable_bytes"), int) else None
         try:
-            self.machine = Machine(**answer["machine"])
+            found, specs = Machine(**answer["machine"]), [Spec(**spec) for spec in answer["specs"]]
             self.cards |= {str(card) for card in answer.get("cards") or []}
-            return [Spec(**spec) for spec in answer["specs"]]
         except (KeyError, TypeError):
             raise ChildGone(PROTOCOL, "the answer has no machine: the model writes to the pipe of the benchmark") from None
+        self._refuse_the_cpu(found)
+        self.machine = found
+        return specs
+
+    def _refuse_the_cpu(self, found: Machine) -> None:
+        "Raise `DeviceGone` if a new child finds the CPU where another one had a GPU: torch would go on with it."
+        before = self.machine.device if self.machine is not None else found.device
+        if before != "cpu" and found.device == "cpu":
+            self.lost = True
+            self.end()
+            raise DeviceGone(
+                f"the device {before} is gone, and a new process finds cpu only; the results so far are kept; rent another box"
+            )
 
     def point(
         self,
@@ -431,16 +447,14 @@ class Runner:
 
     def _name_device(self) -> None:
         "Name the device to a new child; the spec is complete. After the first record, a refusal is the end of the child."
-        before = self.machine
         try:
             self.check([])
         except UserError as error:
             if not self.has_record:
                 raise
             raise ChildGone(NOT_AGAIN, cut_text(str(error), 300)) from None  # the device was there before
-        if self.has_record and before is not None and self.machine is not None and self.machine.device != before.device:
-            found, self.machine = self.machine.device, before  # without a GPU, torch would go on with the CPU
-            raise ChildGone(NOT_AGAIN, f"the device {before.device} is gone, and a new process finds {found} only")
+        except DeviceGone as error:
+            raise ChildGone(NOT_AGAIN, str(error).partition(";")[0]) from None
 
     def done(self, spec: Spec) -> None:
         "Note that a model has no more points. The next one gets a fresh process when it begins."
@@ -462,7 +476,7 @@ class Runner:
         "Return the record of a point whose child died."
         on_cpu = self.machine is not None and self.machine.device == "cpu"
         outcome, error = "oom" if end.oom_killed and on_cpu else end.outcome, str(end)
-        self.lost = outcome == UNKILLABLE or (self.machine is not None and self.machine.device == "cuda" and any_gpu_lost())
+        self.lost = self.lost or outcome == UNKILLABLE or (self.machine is not None and self.machine.device == "cuda" and any_gpu_lost())
         self.end()
         self.has_record = True
         requested = {name: limits.get(name) for name in ("n_seconds", "n_batches", "run_number", "soak")}
