@@ -203,6 +203,13 @@ def test_a_confirmation_that_is_not_steady_hides_no_steady_result():
     assert list(d.best.bs) == [64] and list(not_ranked(d.rows).bs) == [128]
 
 
+def test_a_faster_steady_result_is_the_best_beside_a_confirmed_or_repeated_one():
+    "As a search with --search-until leaves them, or runs of one named batch size."
+    for slower in ([point(bs=64)], [point(bs=64, search=None), point(bs=64, search="repeat", runs=2, runs_ci95=1.0)]):
+        d = data([*slower, point(bs=256, search=None), point(bs=512, search=None, steady=False)])
+        assert list(d.best.bs) == [256] and list(not_ranked(d.rows).bs) == [512]
+
+
 def test_the_spread_of_repeated_runs_counts_even_if_they_are_not_steady():
     runs = [point(search="repeat", steady=False, runs=n, runs_ci95=ci95) for n, ci95 in ((3, 30.0), (2, 90.0))]
     (top,) = data([point(), *runs]).best.itertuples()

@@ -31,14 +31,6 @@ from ready_steady_go.report.comparable import (
 from .text import with_noun
 
 # %% ../../nbs/report/07c_ranking.ipynb #f86298f4
-def _confirmed_alone(
-    timed: pd.DataFrame,  # rows that were timed in full
-) -> pd.DataFrame:
-    "Return the rows; where a search confirmed its winner, the confirmation alone."
-    is_confirmed = timed.search.isin(["confirm", "repeat"])
-    return timed[is_confirmed | ~is_confirmed.groupby([timed.key, timed.box]).transform("any")]
-
-
 def _only_short(table: pd.DataFrame) -> pd.DataFrame:
     "Return the short measurements of boxes that have nothing longer."
     timed, short = table[table.status.isin([RESULT, UNSTEADY])], table[table.status.eq(SHORT)]
@@ -51,10 +43,8 @@ def candidates(
     status: str = RESULT,  # or UNSTEADY: those that are not ranked
 ) -> pd.DataFrame:
     "Return the rows that may be the best of their box."
-    if status == RESULT:  # a confirmation that is not steady hides no steady row
-        return _confirmed_alone(table[table.status.eq(RESULT)])
-    timed = _confirmed_alone(table[table.status.isin([RESULT, UNSTEADY])])
-    return pd.concat([timed[timed.status.eq(UNSTEADY)], _only_short(table)])
+    timed = table[table.status.eq(status)]
+    return timed if status == RESULT else pd.concat([timed, _only_short(table)])
 
 # %% ../../nbs/report/07c_ranking.ipynb #33459aa9
 def _spread_of_runs(table: pd.DataFrame) -> pd.Series:
