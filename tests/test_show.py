@@ -43,3 +43,17 @@ def test_nothing_to_show_is_an_error(tmp_path, capsys, monkeypatch):
     assert rsg("show") == 2 and "rsg-results.jsonl: there is no such file" in capsys.readouterr().err
     (tmp_path / "e.jsonl").touch()
     assert rsg("show", "e.jsonl") == 2 and "e.jsonl: it has no record; measure first" in capsys.readouterr().err
+
+
+def test_the_best_is_the_fastest_full_measurement():
+    "A named batch size may be faster than the one that a limited search confirmed; a short or unsteady one counts less than both."
+    from synthetic import point
+
+    from ready_steady_go.run.screen import best_record
+
+    confirmed, named = point(bs=64), point(bs=256, search=None)
+    less = [point(bs=512, search="probe"), point(bs=512, search=None, steady=False)]
+    assert best_record([confirmed, named, *less]) == named
+    assert best_record([confirmed, *less]) == confirmed
+    again = point(bs=256, factor=0.99)  # the search confirmed it later
+    assert best_record([confirmed, named, again, *less]) == again

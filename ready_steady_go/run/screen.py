@@ -105,7 +105,11 @@ def best_record(
     "Return the result with the highest throughput, in the layout of the request; None without a result."
     results = [r for r in records if r.ok and r.search not in BESIDE_LADDER]
     confirmed = [r for r in results if r.search == "confirm"]
-    return max(confirmed or results, key=lambda r: r.throughput, default=None)
+    named = [r for r in results if r.search not in BRIEF and r.steady]  # batch sizes that a user named, and those confirmed
+    if not confirmed:
+        return max(results, key=lambda r: r.throughput, default=None)
+    best = max([*confirmed, *named], key=lambda r: r.throughput)
+    return max([r for r in confirmed if r.bs == best.bs] or [best], key=lambda r: r.throughput)
 
 # %% ../../nbs/run/06f_screen.ipynb #681d663e
 BEST_MARK = "*"
