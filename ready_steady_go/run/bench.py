@@ -314,14 +314,14 @@ def box_ceiling(
     machine: Machine,
     precision: str,  # one of `spec.options.PRECISIONS`
     max_clock_mhz: int | None = None,  # highest clock of the GPU, from NVML
-    limits: str = "",  # from `box.ceiling.applied_limits`
+    gpu: Gpu | None = None,  # as NVML sees it
     again: bool = False,  # measure in any case, and keep the higher value
 ) -> tuple[float | None, list[dict[str, Any]]]:  # TFLOP/s, None on a CPU or without memory for it; findings
     "Return the matmul throughput of this very box, if it is one that the card can reach."
     if device.type == "cpu":
         return None, []
     limit = highest_tflops(machine.device_name, precision, max_clock_mhz)
-    what = ceiling_name(machine, precision, limits)
+    what = ceiling_name(machine, precision, applied_limits(gpu))
     try:
         return once_per_boot(what, lambda: (matmul_ceiling(device, precision, CEILING_S) or {}).get("tflops"), limit, again)
     except RuntimeError:
@@ -427,7 +427,7 @@ class Bench:
 
     def _ceiling(self, precision: str, again: bool = False) -> tuple[float | None, list[dict[str, Any]]]:
         "Return the matmul throughput of this device at its limits of now, and findings; see `box_ceiling`."
-        return box_ceiling(self.device, self.machine, precision, self.max_clock, applied_limits(self.gpu), again=again)
+        return box_ceiling(self.device, self.machine, precision, self.max_clock, self.gpu, again=again)
 
     def _prepare(self, spec: Spec) -> tuple[Any, dict]:
         "Return the step, and the fields of a record that say what was built."
