@@ -111,6 +111,11 @@ def test_another_stack_is_in_the_same_picture_with_its_label():
     assert "faster with" not in everything(near) and "torch 2.9" in sections.best_batch(near)[0].svg
 
 
+def test_an_update_of_driver_or_kernel_makes_no_second_box():
+    updated = newer([point()], driver="550.90.07", platform="Linux-6.8.0-45-generic-x86_64-with-glibc2.39")
+    assert [classify(table_of([point(), *rows])).box.nunique() for rows in (updated, [point(box=1)])] == [1, 2]
+
+
 def test_patch_releases_of_rsg_and_the_driver_never_separate():
     rows = classify(table_of([point(), *newer([point(box=1)], driver="550.90.07", rsg_version="0.1.9", pytorch="2.4.0")]))
     assert rows["stack"].nunique() == 1 and set(rows.note) == {""}

@@ -23,7 +23,7 @@ from ..store.record import Record
 # %% ../../nbs/report/07a_table.ipynb #2ab80d6c
 SETTING_FIELDS = tuple(f.name for f in fields(Spec) if f.name not in ("bs", "seed"))
 STACK_FIELDS = ("rsg_version", "pytorch", "cuda", "cudnn", "driver", "timm", "transformers", "cudnn_benchmark", "device")
-BOX_FIELDS = ("device_name", "gpu_mem", "pci_id", "driver", "cpu", "cpu_cores", "ram_bytes", "platform", "power_limit_w")
+BOX_FIELDS = ("device_name", "gpu_mem", "pci_id", "cpu", "cpu_cores", "ram_bytes", "power_limit_w")
 
 # %% ../../nbs/report/07a_table.ipynb #fef1e45f
 RESULT_FIELDS = (
