@@ -212,3 +212,24 @@ WRONG = {
 def test_what_cannot_be_is_one_line(args, tmp_path):
     code, out, err = rsg(tmp_path, "--model", "test_resnet", *args)
     assert code == 2 and WRONG[args] in err and len(err.splitlines()) == 1 and not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("names, share, outcome, mfu", [
+    (["Tesla T4"] * 2, 0.5, "ok", 0.5), (["Tesla T4"] * 2, 1.5, "impossible", 1.5),
+    (["Tesla T4", "NVIDIA A100-SXM4-80GB"], 1.5, "ok", None), (["Tesla T4", "NVIDIA A100-SXM4-80GB"], 8.0, "impossible", None),
+])  # fmt: skip
+def test_cards_that_differ_have_no_mfu_and_the_limit_of_the_fastest(names, share, outcome, mfu):
+    "Rank 0 has a T4 of 65.1 TFLOP/s."
+    from ready_steady_go.box.machine import Machine
+    from ready_steady_go.run.ranks import RankBench, Ranks
+    from ready_steady_go.timing.measure import Measurement
+    from ready_steady_go.training.families import resolve
+    from ready_steady_go.truth.flops import forward_flops
+
+    bench, spec = RankBench.__new__(RankBench), resolve(Spec(model="resnet50", precision="fp16", bs=8, n_gpus=2, strategy="ddp"))
+    machine = Machine(device="cuda", device_name="Tesla T4", gpu_sm_count=40)
+    vars(bench).update(ranks=Ranks(0, 2), machine=machine, names=names, ceiling=60.0, max_clock=None, doubts=[], remeasured=True)
+    step_s = 16 * 3 * forward_flops(spec) / (share * 2 * 65.1e12)
+    record = bench._judge(spec, Measurement(16, [(1, step_s)] * 9), [], {})
+    assert (record.outcome, record.device_name, bench.ceiling) == (outcome, "Tesla T4", 60.0)
+    assert record.mfu == (mfu and pytest.approx(mfu)) and (record.ceiling_share is None) is (mfu is None)

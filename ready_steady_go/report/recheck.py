@@ -158,6 +158,8 @@ def judged_again(record: Record, counted: Counted) -> Verdict:
     forward, needed = counted.forward, None
     if record.family == "hf":
         forward, needed = (_named_flops(record, masked) for masked in (False, True))
+    if len({card.get("name") for card in record.ranks or []}) > 1:
+        forward = None  # GPUs that differ have no common limit
     tf32_off = record.tf32_matmul is False and record.tf32_conv is False
     about: dict = dict(
         throughput=record.throughput,

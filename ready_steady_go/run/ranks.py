@@ -66,6 +66,7 @@ from ..training.compiling import compile_model
 from ..training.parallel import gradient_bytes, has_unused_parameters, share_gradients
 from ..training.sharded import shard, share_weights
 from ..training.workload import STILL_UNSETTLED, has_skipped, nonfinite_finding, scaler_state
+from ..truth.guard import highest_tflops
 
 # %% ../../nbs/run/06bb_ranks.ipynb #284f6f93
 class RankFailed(Exception):
@@ -208,6 +209,7 @@ class RankBench(Bench):
         self.progress: Callable[[str, Measurement | None], None] = lambda phase, m: None
         self.before: list[Speed] = []  # the throughput of each device alone
         self.cards: list[dict[str, Any]] = []  # of each rank, as its sensors see it
+        self.names: list[str] = []  # of each rank's device
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, int(cpu_cores()) // ranks.n_here))
 
@@ -286,7 +288,8 @@ class RankBench(Bench):
         with Sampler(self.gpu) as sampler:
             m = measure(step, samples, clock, progress=progress, soak=soak, during=region, skipped=skipped, **lengths, **limits)
         self.cards = self.ranks.gather(self._card(sampler))
-        mixed = mixed_finding(self.ranks.gather(self.machine.device_name))
+        self.names = self.ranks.gather(self.machine.device_name)
+        mixed = mixed_finding(self.names)
         found = (found or compile_findings(region.compiled)) + region.findings(m) + ([mixed] if mixed else [])
         fields = combined_fields(self.ranks.gather(fields | region.fields(m)), samples)
         return m, fields | self._shared_fields(samples), unique_findings(self.ranks.gather(found))
@@ -426,7 +429,22 @@ class RankBench(Bench):
 
     def _judge(self, spec: Spec, m: Measurement, findings: list[dict], fields: dict) -> Record:
         "Return the record of a throughput. Only rank 0 judges it; the records of the others are not used."
-        return make_record(spec, self.machine, m) if self.ranks.rank else super()._judge(spec, m, findings, fields)
+        if self.ranks.rank:
+            return make_record(spec, self.machine, m)
+        if len({*self.names}) < 2:
+            return super()._judge(spec, m, findings, fields)
+        return self._judge_mixed(spec, m, findings, fields)
+
+    def _judge_mixed(self, spec: Spec, m: Measurement, findings: list[dict], fields: dict) -> Record:
+        "Return the record of devices that differ. The limit is that of the fastest; no peak and no ceiling belongs to all of them."
+        kept = self.machine, self.ceiling
+        fastest = max(self.names, key=lambda name: highest_tflops(name, spec.precision))
+        self.machine, self.ceiling = replace(self.machine, device_name=fastest), None
+        try:
+            record = super()._judge(spec, m, findings, fields)
+        finally:
+            self.machine, self.ceiling = kept
+        return replace(record, device_name=self.machine.device_name, mfu=None, ceiling_share=None)
 
 # %% ../../nbs/run/06bb_ranks.ipynb #189e2592
 def check_same_devices(names: list[str], may_differ: bool) -> None:
