@@ -38,12 +38,15 @@ def test_two_machines_share_a_step(tmp_path):
     cores, found, folders = sorted(os.sched_getaffinity(0)), {}, [tmp_path / str(rank) for rank in range(2)]
 
     def run(rank):
-        folders[rank].mkdir()
+        folders[rank].mkdir(exist_ok=True)
         found[rank] = rsg(folders[rank], *args, "--node-rank", str(rank), core=cores[rank % len(cores)])
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    def run_both():
+        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+
+    run_both()
     (code, out, err), (other_code, other_out, other_err) = found[0], found[1]
     assert (code, other_code) == (0, 0), err + other_err
     (record,) = map(from_line, (folders[0] / "rsg-results.jsonl").read_text(encoding="utf-8").splitlines())
@@ -51,6 +54,9 @@ def test_two_machines_share_a_step(tmp_path):
     assert len(record.local_step_ms) == 2 and record.scaling_efficiency > 0 and "2 processes, 2 nodes, gloo" in out
     assert other_out == "" and not os.listdir(folders[1])
     assert "machine 1 of 2: this one only takes part" in other_err and "machine 0 has finished" in other_err
+    run_both()  # everything is in the journal of machine 0, which tells it to machine 1
+    assert [code for code, _, _ in found.values()] == [0, 0] and "1 point from the journal" in found[0][2], found
+    assert "machine 0 has finished" in found[1][2] and len((folders[0] / "rsg-results.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_the_number_of_machines_is_in_the_key_and_in_the_price():
