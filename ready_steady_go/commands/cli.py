@@ -266,7 +266,8 @@ def with_plain_words(
 ) -> list[str]:
     "Return the arguments with two dashes instead of a long one, and with `--help` and `--version` instead of their other names."
     plain = ["--help" if arg == "-h" else _LONG_DASHES.sub("--", arg) for arg in args]
-    return [FIRST_WORDS.get(word, word) for word in plain[:1]] + plain[1:]
+    first = FIRST_WORDS.get(plain[0] if plain else "")
+    return [*plain[1:], first] if first else plain
 
 # %% ../../nbs/commands/09_cli.ipynb #47fab92e
 def accept_all_text() -> None:
