@@ -477,10 +477,10 @@ def plus_minus(
     value: float | None,
     half: float | None,  # half width, in the same unit
 ) -> str:  # `815 ± 3`
-    "Return a number with the digits that its half width leaves."
+    "Return a number with the digits that its half width leaves. One below 0.001 % is left out, or it would fill the line with digits."
     if value is None:
         return "-"
-    if not half:
+    if not half or half < 1e-5 * abs(value):
         return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
     last = min(half, abs(value) or half)  # a number smaller than its uncertainty is not rounded to 0
     leading_one = f"{last:e}"[0] == "1"
