@@ -177,7 +177,10 @@ def codes_at(node):
 # Words of a remedy that are typed: commands, options and settings. Without code marks, the site would print -- as a dash.
 TYPED = re.compile(r"(?:rsg \w+ |docker run |nvidia-smi )?(?<!\w)--?[a-z][\w-]*(?: (?:\d\w*|cpu))?|\brsg doctor\b|\b[A-Z_]+=\d+")
 # Of the numbers and words that remedies name.
-EXAMPLES = dict(longer="--n-seconds 30 (for slow steps, --n-batches 12)", fewer="fewer GPUs with CUDA_VISIBLE_DEVICES")
+EXAMPLES = dict(
+    longer="--n-seconds 30 to time it longer (for slow steps, --n-batches 12), or --soak 5m to time it until nothing changes",
+    fewer="fewer GPUs with CUDA_VISIBLE_DEVICES",
+)
 
 
 def findings_table():

@@ -32,7 +32,7 @@ FINDINGS = dict(
     unsteady=Finding(
         "time ran out before the confidence interval narrowed to 0.5 %, or the run was too short",
         "not steady: the throughput is known {known}",
-        "use {longer} to time it longer, or --soak 5m to time it until nothing changes",
+        "use {longer}",
     ),
     drift=Finding(
         "steps became slower or faster while they were timed: heat, or other work on the box",
